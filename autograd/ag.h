@@ -1,0 +1,352 @@
+/* ag.h -- reverse-mode automatic differentiation on a tape.
+ *
+ * A tape records every operation as it is called.  ag_backward walks the record
+ * from a loss back to the parameters and adds up their gradients; ag_grad gives
+ * the gradient with respect to any variables, itself differentiable on request.
+ *
+ *     AgVar y = ag_sum(ag_tanh(ag_matmul(x, w)), AG_ALL_AXES, false);
+ *     if (!ag_backward(y)) return report(ag_tape_error(t));
+ *
+ * The tape owns every intermediate: nobody frees one.  ag_tape_reset forgets
+ * them all and keeps their memory for the next step.
+ *
+ * Errors.  What a caller can get wrong (a shape, a dtype, an axis, an index, a
+ * stale handle, out of memory) records the first error on the tape and gives the
+ * failed variable, on which every later operation is inert.  An expression needs
+ * no checks inside; one check at its end is enough.
+ *
+ * Shapes stand in brackets; `..` is any number of axes.  An axis may be negative:
+ * -1 is the last one.  "Gradient" says what is added to dL/dx, with g = dL/dy.
+ * Reference for the method: A. Griewank and A. Walther, Evaluating Derivatives,
+ * SIAM, 2nd edition 2008, chapters 3 and 4. */
+#ifndef AUTOGRAD_AG_H
+#define AUTOGRAD_AG_H
+#include "tensor/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define AG_PRINTF(at, first) __attribute__((format(printf, at, first)))
+#else
+#define AG_PRINTF(at, first)
+#endif
+
+typedef struct AgTape AgTape;
+
+/* A handle to one value on one tape.  Copy it freely; it owns nothing and ends
+ * with the next reset of its tape (or release of a mark set before it): use after
+ * that is the error `stale variable`. */
+typedef struct {
+    AgTape *tape;
+    uint32_t id, epoch;
+} AgVar;
+
+/* ---- tape ---------------------------------------------------------------- */
+
+AgTape *ag_tape_new(void); /* NULL when out of memory */
+void ag_tape_free(AgTape *t);
+
+/* Forgets all variables and the error.  Memory, modes, seed and attachments stay;
+ * the count of random draws starts again. */
+void ag_tape_reset(AgTape *t);
+
+bool ag_tape_ok(const AgTape *t);
+/* The first error since the last reset, one line:
+ *     lm/lstm/l0 step 12: matmul(f32[3,4], f32[3,4]): inner sizes differ (4 and 3)
+ * and "" when there is none. */
+const char *ag_tape_error(const AgTape *t);
+/* The same, with the calls that led there, one a line, where the system can tell. */
+const char *ag_tape_error_where(AgTape *t);
+/* Stop in abort() at the first error, for a debugger.  Off by default. */
+void ag_tape_abort_on_error(AgTape *t, bool on);
+/* Records an error of the caller's own, as an op would, after the scope.  Returns
+ * the failed variable. */
+AgVar ag_fail(AgTape *t, const char *format, ...) AG_PRINTF(2, 3);
+
+/* Modes; each setter returns the previous setting, so that it can be put back.
+ * Training (off by default) switches dropout on.  Without gradients, values are
+ * computed but not recorded: they are constants for every later gradient. */
+bool ag_tape_training(AgTape *t, bool on);
+bool ag_tape_is_training(const AgTape *t);
+bool ag_tape_no_grad(AgTape *t, bool on);
+bool ag_tape_is_no_grad(const AgTape *t);
+
+/* Bounds memory inside a long loop without gradients:
+ *     AgTapeMark m = ag_tape_mark(t);
+ *     for (...) { h = step(h); ag_tape_release(t, m, 1, &h); }
+ * Release forgets everything made since the mark, except keep[0..n-1], which become
+ * constants and whose handles are updated.  The mark stays valid; the next release to it
+ * forgets what this one kept, unless it keeps it too.  Scopes opened since are closed.
+ * Fails (false, and the tape's error): the mark is older than a reset. */
+typedef struct {
+    TensorArenaMark memory;
+    uint32_t nodes, scopes, epoch;
+} AgTapeMark;
+AgTapeMark ag_tape_mark(AgTape *t);
+bool ag_tape_release(AgTape *t, AgTapeMark mark, int n, AgVar *keep);
+
+/* Random ops draw from the counter-based generator of tensor/rng.h under the key
+ * (seed, step, draw): draw counts the random ops since the reset, so one step can be
+ * repeated exactly, and two steps differ. */
+void ag_tape_rng(AgTape *t, uint64_t seed, uint64_t step);
+/* This tape computes rows first.. of a batch of `total` rows: its random ops draw
+ * what one tape with the whole batch would draw for them.  (0, 0): the whole batch. */
+void ag_tape_rows(AgTape *t, int64_t first, int64_t total);
+
+/* Most bytes the tape may take from the system (0: no limit); more is the error
+ * `out of memory`. */
+void ag_tape_set_memory_limit(AgTape *t, size_t bytes);
+size_t ag_tape_bytes(const AgTape *t);    /* in use by values and gradients */
+size_t ag_tape_reserved(const AgTape *t); /* taken from the system */
+int64_t ag_tape_count(const AgTape *t);   /* variables since the reset */
+
+/* Checks at backward that the memory of borrowed inputs still holds what it held:
+ * the error `input changed since forward`.  On by default in debug builds
+ * (UNROLL_DEBUG), because it reads all of it twice. */
+void ag_tape_check_borrowed(AgTape *t, bool on);
+
+/* One pointer of the caller's for each key; kept over resets.  A layer library finds
+ * its own data by it.  NULL data removes.  Fails (false): out of memory. */
+bool ag_tape_attach(AgTape *t, const void *key, void *data);
+void *ag_tape_attached(const AgTape *t, const void *key);
+
+/* ---- scopes: where in the model an op stands ------------------------------
+ * Names nest: push("lm"), push("lstm") gives lm/lstm.  step numbers the passes of
+ * the innermost scope's loop; -1 is none. */
+void ag_scope_push(AgTape *t, const char *name);
+void ag_scope_step(AgTape *t, int64_t step);
+void ag_scope_pop(AgTape *t);
+
+/* ---- leaves --------------------------------------------------------------- */
+
+/* A value from outside; ag_input copies it, ag_borrow uses the caller's memory,
+ * which must then stay as it is until the tape is reset. */
+AgVar ag_input(AgTape *t, const Tensor *value);
+AgVar ag_borrow(AgTape *t, const Tensor *value);
+AgVar ag_scalar(AgTape *t, TensorDtype dtype, double value);
+
+/* A parameter: memory of its own, and where ag_backward adds its gradient. */
+typedef struct {
+    const char *name;
+    Tensor value;            /* borrowed */
+    Tensor grad;             /* of value's shape and dtype, or nil for a frozen one */
+    const uint64_t *version; /* NULL, or a counter that changes with the value: a change
+                                between forward and backward is an error */
+} AgLeaf;
+/* The variable of that key: the same one throughout an epoch, however often asked for,
+ * so ag_grad with respect to it is the whole gradient. */
+AgVar ag_leaf(AgTape *t, const void *key, const AgLeaf *leaf);
+/* From here to the reset, ag_leaf(key) is v: a model can be run as a function of its
+ * parameters, which gradcheck uses. */
+void ag_bind(AgTape *t, const void *key, AgVar v);
+/* The variable that key has in this epoch, or the failed variable (no error). */
+AgVar ag_bound(AgTape *t, const void *key);
+
+/* The same value as a constant: no gradient flows through. */
+AgVar ag_detach(AgVar x);
+/* The same value and gradient under a new handle: ag_grad with respect to it is the
+ * gradient through this one use. */
+AgVar ag_alias(AgVar x);
+
+/* ---- reading -------------------------------------------------------------- */
+
+bool ag_ok(AgVar v);                   /* false for the failed variable and stale handles */
+const Tensor *ag_value(AgVar v);       /* borrowed until the reset; an empty tensor if v failed */
+double ag_item(AgVar v);               /* the only element; NaN if v failed or has not exactly one */
+int64_t ag_item_i64(AgVar v);          /* likewise for I64 and U8; -1 */
+int ag_ndim(AgVar v);                  /* 0 if v failed */
+int64_t ag_dim(AgVar v, int axis);     /* size along axis; 0 if v failed or axis is outside */
+int64_t ag_numel(AgVar v);             /* 0 if v failed */
+TensorDtype ag_dtype(AgVar v);         /* TENSOR_F32 if v failed */
+/* For printf and debuggers: name, dtype, shape, node, scope, mean, minimum, maximum, number
+ * of NaN.  Returns buf; at most n bytes. */
+const char *ag_str(AgVar v, char *buf, size_t n);
+#define AG_STR_SIZE 512
+bool ag_write(FILE *file, AgVar v); /* name and values; false when the stream fails */
+
+/* ---- gradients ------------------------------------------------------------ */
+
+/* gx[i] = d<y, seed> / dx[i], of x[i]'s shape; zeros where y does not depend on x[i].
+ * seed has y's shape and dtype; a seed of {0} stands for ones.  With create_graph the
+ * gradients are recorded, and can be differentiated again.
+ * Fails (false; every gx[i] is the failed variable): y or x[i] not of a float dtype, the
+ * wrong seed, `NAME: no second derivative` from an op that has none. */
+bool ag_grad(AgVar y, AgVar seed, int n, const AgVar *x, AgVar *gx, bool create_graph);
+/* The same for several results: gx[i] = sum over k of d<y[k], seed[k]> / dx[i].  seed NULL:
+ * ones everywhere. */
+bool ag_grad_n(int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x, AgVar *gx,
+               bool create_graph);
+
+/* Adds dloss/dp to the gradient of every parameter p that takes part; loss has one
+ * element.  Fails (false): loss has not, or no parameter takes part. */
+bool ag_backward(AgVar loss);
+
+/* Has the next ag_backward keep the gradient of v under a name; ag_watched gives it
+ * afterwards (nil before, and where none arrived). */
+void ag_watch(AgVar v, const char *name);
+Tensor ag_watched(AgTape *t, const char *name);
+
+/* ---- elementwise ----------------------------------------------------------
+ * Two operands broadcast to each other by NumPy's rule, in either order; the gradient
+ * is summed back.  All fail on shapes that do not broadcast and on mixed dtypes. */
+AgVar ag_add(AgVar a, AgVar b);     /* a + b.  Gradient: g; g */
+AgVar ag_sub(AgVar a, AgVar b);     /* a - b.  Gradient: g; -g */
+AgVar ag_mul(AgVar a, AgVar b);     /* a b.  Gradient: g b; g a */
+AgVar ag_div(AgVar a, AgVar b);     /* a / b.  Gradient: g / b; -g y / b */
+AgVar ag_pow(AgVar a, AgVar b);     /* a^b.  Gradient: g b a^(b-1), 0 where b = 0; g y ln a, 0 where
+                                       a = 0 and b >= 0 */
+AgVar ag_maximum(AgVar a, AgVar b); /* NaN if either is.  Gradient: to the larger; half each if equal */
+AgVar ag_minimum(AgVar a, AgVar b); /* NaN if either is.  Gradient: to the smaller; half each if equal */
+
+AgVar ag_affine(AgVar x, double scale, double shift); /* scale x + shift.  Gradient: scale g */
+AgVar ag_neg(AgVar x);     /* -x.  Gradient: -g */
+AgVar ag_exp(AgVar x);     /* e^x.  Gradient: g y */
+AgVar ag_log(AgVar x);     /* ln x; -inf at 0, NaN below.  Gradient: g / x */
+AgVar ag_sqrt(AgVar x);    /* Gradient: g / (2 y) */
+AgVar ag_square(AgVar x);  /* x^2.  Gradient: 2 g x */
+AgVar ag_tanh(AgVar x);    /* Gradient: g (1 - y^2) */
+AgVar ag_sigmoid(AgVar x); /* 1 / (1 + e^-x).  Gradient: g y (1 - y) */
+AgVar ag_relu(AgVar x);    /* max(x, 0).  Gradient: g where x > 0, else 0 */
+AgVar ag_abs(AgVar x);     /* |x|.  Gradient: g sign(x) */
+AgVar ag_sign(AgVar x);    /* -1, 0, 1.  Gradient: 0 */
+
+/* ---- products -------------------------------------------------------------
+ * y = a b, as torch.matmul: a [.., m, k], b [.., k, n] -> y [.., m, n]; leading axes
+ * broadcast; a 1-d a counts as [1, k], a 1-d b as [k, 1], and that axis is dropped
+ * from the result.
+ * Gradient: g b^T; a^T g, summed over broadcast axes.
+ * Fails: inner sizes differ, leading axes do not broadcast, a scalar operand. */
+AgVar ag_matmul(AgVar a, AgVar b);
+
+/* ---- over axes ------------------------------------------------------------ */
+
+/* A list of axes: AG_AXES(0, 2), or all of them: AG_ALL_AXES. */
+typedef struct {
+    int n; /* 0: all axes */
+    int axis[TENSOR_MAX_DIMS];
+} AgAxes;
+#define AG_AXES(...) \
+    ((AgAxes){(int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), {__VA_ARGS__}})
+#define AG_ALL_AXES ((AgAxes){0, {0}})
+
+/* x [.., n, ..] -> y [.., ..]: the axes are dropped, or stay with size 1 if keepdim.
+ * All fail on an axis out of range or named twice. */
+AgVar ag_sum(AgVar x, AgAxes axes, bool keepdim);  /* 0 of nothing.  Gradient: g repeated */
+AgVar ag_mean(AgVar x, AgAxes axes, bool keepdim); /* NaN of nothing.  Gradient: g / n repeated */
+/* Largest; NaN if one is.  Gradient: g shared equally among the largest.
+ * Fails: the maximum of nothing. */
+AgVar ag_max(AgVar x, AgAxes axes, bool keepdim);
+/* ln sum e^x, without overflow.  Gradient: g e^(x - y) */
+AgVar ag_logsumexp(AgVar x, AgAxes axes, bool keepdim);
+/* Index of the largest along axis, I64; the first among equals, NaN counts as largest.
+ * No gradient.  Fails: the axis has size 0. */
+AgVar ag_argmax(AgVar x, int axis, bool keepdim);
+
+AgVar ag_softmax(AgVar x, int axis);     /* e^x / sum e^x.  Gradient: y (g - sum g y) */
+AgVar ag_log_softmax(AgVar x, int axis); /* x - ln sum e^x.  Gradient: g - e^y sum g */
+
+/* x summed down to a shape that broadcasts to x's own: the transpose of ag_expand.
+ * Gradient: g repeated.  Fails: the shape does not broadcast to x's. */
+AgVar ag_sum_to(AgVar x, int ndim, const int64_t *shape);
+
+/* ---- shape ----------------------------------------------------------------
+ * Views: no copy (ag_reshape copies first where strides allow no view).  The gradient
+ * of a view is the same view of the gradient.  Every dtype. */
+AgVar ag_reshape(AgVar x, int ndim, const int64_t *shape); /* one size may be -1: what is left.
+                                                              Fails: number of elements differs */
+AgVar ag_transpose(AgVar x, int axis_a, int axis_b);
+AgVar ag_permute(AgVar x, const int *axes);                /* axis d of y is axis axes[d] of x */
+AgVar ag_unsqueeze(AgVar x, int axis);                     /* a size of 1 before axis, 0..ndim */
+AgVar ag_expand(AgVar x, int ndim, const int64_t *shape);  /* repeats sizes of 1; a size of -1 stays.
+                                                              Gradient: ag_sum_to */
+AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length); /* x[.., start:start+length, ..] */
+AgVar ag_select(AgVar x, int axis, int64_t index);                 /* x[.., index, ..], axis dropped */
+/* Part `index` of x cut into `chunks` parts along axis; as torch.chunk, each has
+ * ceil(n / chunks) and the last one what is left.  Fails: no such part. */
+AgVar ag_chunk(AgVar x, int axis, int64_t chunks, int64_t index);
+
+/* Copies.  A contiguous x is its own contiguous copy. */
+AgVar ag_contiguous(AgVar x);
+/* Zeros, with x at start..start+n along axis of `size`: the transpose of ag_narrow. */
+AgVar ag_widen(AgVar x, int axis, int64_t start, int64_t size);
+/* x[0], .., x[n-1] joined along an axis they have (sizes there may differ) ... */
+AgVar ag_concat(int n, const AgVar *x, int axis);
+/* ... or along a new axis (0..ndim; equal shapes).  Both fail on n < 1. */
+AgVar ag_stack(int n, const AgVar *x, int axis);
+
+/* ---- by index: I64, each in 0..n-1, else an error that names entry and value -- */
+
+/* y[.., i, ..] = x[.., index[i], ..]; index 1-d.  Gradient: ag_index_add of g */
+AgVar ag_index_select(AgVar x, int axis, AgVar index);
+/* Rows of weight [V, E] by index [..] -> [.., E].  Gradient: g added up in the rows used */
+AgVar ag_embedding(AgVar weight, AgVar index);
+/* y[p] = x[p with index[p] at axis]; index has x's ndim, and sizes no larger than x's on
+ * the other axes.  Gradient: ag_scatter_add of g */
+AgVar ag_gather(AgVar x, int axis, AgVar index);
+/* x, with src[.., i, ..] added at index[i] along axis.  Gradient: g; ag_index_select of g */
+AgVar ag_index_add(AgVar x, int axis, AgVar index, AgVar src);
+/* x, with src[p] added at p with index[p] at axis; index has src's shape.
+ * Gradient: g; ag_gather of g */
+AgVar ag_scatter_add(AgVar x, int axis, AgVar index, AgVar src);
+
+/* ---- masks: U8, 0 or 1 ------------------------------------------------------ */
+
+/* Comparisons of two operands of one dtype (any), broadcasting.  No gradient. */
+AgVar ag_eq(AgVar a, AgVar b);
+AgVar ag_ne(AgVar a, AgVar b);
+AgVar ag_lt(AgVar a, AgVar b);
+AgVar ag_le(AgVar a, AgVar b);
+AgVar ag_gt(AgVar a, AgVar b);
+AgVar ag_ge(AgVar a, AgVar b);
+/* Of masks, broadcasting; any value but 0 is true. */
+AgVar ag_logical_and(AgVar a, AgVar b);
+AgVar ag_logical_or(AgVar a, AgVar b);
+AgVar ag_logical_xor(AgVar a, AgVar b);
+AgVar ag_logical_not(AgVar x);
+
+/* mask ? a : b, all three broadcasting; a and b of one dtype (any).
+ * Gradient: g where taken, 0 elsewhere (also where the value not taken is NaN). */
+AgVar ag_where(AgVar mask, AgVar a, AgVar b);
+/* value where mask, x elsewhere; mask broadcasts to x.  Gradient: g where not mask */
+AgVar ag_masked_fill(AgVar x, AgVar mask, double value);
+/* lengths I64 [B] -> U8 [T, B]: 1 where t < lengths[b].  Fails: a length outside 0..T. */
+AgVar ag_length_mask(AgVar lengths, int64_t T);
+
+/* ---- making ----------------------------------------------------------------- */
+
+AgVar ag_full(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape, double value);
+/* start, start + step, .. before stop.  Fails: step is 0 or not finite. */
+AgVar ag_arange(AgTape *t, TensorDtype dtype, double start, double stop, double step);
+/* index I64 [..] -> [.., n]: 1 at the index, 0 elsewhere.  Fails: an index outside 0..n-1. */
+AgVar ag_one_hot(AgVar index, int64_t n, TensorDtype dtype);
+/* Conversion as tensor_convert's.  Gradient, between float types: g converted back */
+AgVar ag_cast(AgVar x, TensorDtype dtype);
+
+/* ---- losses and noise --------------------------------------------------------- */
+
+typedef enum { AG_MEAN, AG_SUM, AG_NONE } AgReduction;
+#define AG_IGNORE_INDEX (-100)
+typedef struct {
+    AgReduction reduction; /* AG_MEAN: over the targets that are not ignored */
+    bool has_ignore_index; /* false: AG_IGNORE_INDEX is ignored, PyTorch's default */
+    int64_t ignore_index;
+} AgCrossEntropyOptions;
+/* Rows of logits [.., V] against classes target I64 [..]:
+ *     loss = logsumexp(x) - x[target], 0 and without gradient where target is ignored,
+ * then the mean (NaN if all are ignored) or sum -> [], or each row's -> [..].
+ * options NULL: all zero.  Gradient: (softmax(x) - one_hot(target)) g / count.
+ * Fails: shapes, or a target outside 0..V-1 that is not ignored. */
+AgVar ag_cross_entropy(AgVar logits, AgVar target, const AgCrossEntropyOptions *options);
+
+/* In training: each element 0 with probability p, else x / (1 - p); otherwise x itself.
+ * batch_axis is the axis of the batch's rows (for ag_tape_rows), -1: there is none.
+ * Gradient: the same mask.  Fails: p outside 0..1, batch_axis out of range.
+ * N. Srivastava and others, Dropout, JMLR 15, 2014. */
+AgVar ag_dropout(AgVar x, double p, int batch_axis);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,268 @@
+/* call.c -- calling an op: checks, results, and the record for the way back. */
+#include <assert.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "autograd/tape.h"
+#include "tensor/kernels.h"
+
+/* ---- signatures ---- */
+
+/* The kind letter of input i: the one before `*` repeats. */
+static char kind_of_input(const char *signature, int i) {
+    int k = 0;
+    while (k < i && signature[k + 1] != '*') k++;
+    return signature[k];
+}
+
+static bool takes_inputs(const char *signature, int n) {
+    int fixed = (int)strcspn(signature, ":");
+    bool variadic = fixed && signature[fixed - 1] == '*';
+    return variadic ? n >= fixed - 1 : n == fixed;
+}
+
+static const char *results_of(const char *signature) { return strchr(signature, ':') + 1; }
+
+static bool kind_allows(char kind, TensorDtype dtype) {
+    switch (kind) {
+    case 'f': return tensor_dtype_is_float(dtype);
+    case 'i': return dtype == TENSOR_I64;
+    case 'm': return dtype == TENSOR_U8;
+    default: return true;
+    }
+}
+
+static const char *kind_name(char kind) {
+    return kind == 'f' ? "f32 or f64" : kind == 'i' ? "i64" : "u8";
+}
+
+/* Checks dtypes; the dtype that `f` and `a` stand for goes to generic[0] and generic[1]. */
+static bool check_dtypes(AgCall *c, TensorDtype generic[2]) {
+    int first[2] = {-1, -1};
+    for (int i = 0; i < c->n_in; i++) {
+        char kind = kind_of_input(c->op->signature, i);
+        TensorDtype dtype = c->in[i]->dtype;
+        if (!kind_allows(kind, dtype))
+            return ag_call_fail(c, "argument %d is %s, wants %s", i, tensor_dtype_name(dtype),
+                                kind_name(kind));
+        if (kind != 'f' && kind != 'a') continue;
+        int g = kind == 'a';
+        if (first[g] < 0) {
+            first[g] = i;
+            generic[g] = dtype;
+        } else if (generic[g] != dtype) {
+            return ag_call_fail(c, "mixed dtypes: argument %d is %s, argument %d is %s", first[g],
+                                tensor_dtype_name(generic[g]), i, tensor_dtype_name(dtype));
+        }
+    }
+    return true;
+}
+
+/* ---- the call ---- */
+
+typedef struct {
+    AgBuffer *buffer[AG_MAX_OUT];
+    Tensor out[AG_MAX_OUT];
+} Results;
+
+static bool run_shape(AgCall *c, Results *r) {
+    TensorDtype generic[2] = {TENSOR_F32, TENSOR_F32};
+    if (!check_dtypes(c, generic)) return false;
+    const char *kinds = results_of(c->op->signature);
+    c->n_out = (int)strlen(kinds);
+    c->out = r->out;
+    assert(c->n_out >= 1 && c->n_out <= AG_MAX_OUT);
+    for (int k = 0; k < c->n_out; k++)
+        r->out[k] = (Tensor){.dtype = kinds[k] == 'i'   ? TENSOR_I64
+                                      : kinds[k] == 'm' ? TENSOR_U8
+                                                        : generic[kinds[k] == 'a']};
+    return c->op->shape(c);
+}
+
+static bool run_value(AgCall *c, Results *r) {
+    if (!c->op->value) return true;
+    for (int k = 0; k < c->n_out; k++) {
+        Tensor *y = &r->out[k];
+        Tensor made = ag_new_value(c->tape, y->dtype, y->ndim, y->shape, &r->buffer[k]);
+        if (tensor_is_nil(&made)) {
+            char shape[TENSOR_DESCRIBE_SIZE];
+            return ag_call_fail(c, "out of memory for the result %s",
+                                tensor_describe(y, shape, sizeof shape));
+        }
+        *y = made;
+    }
+    TensorArenaMark scratch = tensor_arena_mark(c->scratch);
+    bool ok = c->op->value(c);
+    tensor_arena_release(c->scratch, scratch);
+    return ok;
+}
+
+static const void *save_options(AgCall *c, const void *options, size_t size) {
+    if (!size) return options;
+    void *copy = tensor_arena_alloc(c->tape->arena, size);
+    if (!copy) ag_call_fail(c, "out of memory (%zu bytes of options)", size);
+    return copy ? memcpy(copy, options, size) : NULL;
+}
+
+static AgRecord *new_record(AgCall *c, const AgVar *in) {
+    size_t bytes = sizeof(AgRecord) + (size_t)c->n_in * sizeof(uint32_t);
+    AgRecord *r = tensor_arena_alloc(c->tape->arena, bytes);
+    if (!r) {
+        ag_call_fail(c, "out of memory (%zu bytes of record)", bytes);
+        return NULL;
+    }
+    *r = (AgRecord){.op = c->op, .options = c->options, .saved = c->saved, .n_in = c->n_in,
+                    .n_out = c->n_out, .first_out = c->tape->n};
+    for (int i = 0; i < c->n_in; i++) r->in[i] = in[i].id;
+    return r;
+}
+
+/* The results become nodes.  A view shares its input's buffer. */
+static bool push_results(AgCall *c, const Results *r, const AgVar *in, const AgRecord *record,
+                         AgVar *out) {
+    AgTape *t = c->tape;
+    for (int k = 0; k < c->n_out; k++) {
+        uint32_t id = ag_push_node(t, &r->out[k]);
+        if (!id) return false;
+        AgNode *n = ag_node(t, id);
+        n->op = c->op;
+        n->record = record;
+        n->buffer = c->op->value ? r->buffer[k] : ag_node(t, in[0].id)->buffer;
+        out[k] = ag_var_of(t, id);
+    }
+    return true;
+}
+
+static bool call_op(AgCall *c, const AgVar *in, size_t options_size, AgVar *out) {
+    Results r = {{NULL}, {{0}}};
+    if (!run_shape(c, &r)) return false;
+    if (c->recorded) {
+        const void *options = c->options;
+        c->options = save_options(c, options, options_size);
+        if (options && !c->options) return false;
+    }
+    if (!run_value(c, &r)) return false;
+    AgRecord *record = NULL;
+    if (c->recorded && !(record = new_record(c, in))) return false;
+    return push_results(c, &r, in, record, out);
+}
+
+static AgTape *tape_of(AgTape *t, int n_in, const AgVar *in) {
+    for (int i = 0; !t && i < n_in; i++) t = in[i].tape;
+    return t;
+}
+
+static void fail_results(const AgOp *op, AgTape *t, AgVar *out) {
+    size_t n_out = strlen(results_of(op->signature));
+    for (size_t k = 0; k < n_out; k++) out[k] = (AgVar){t, 0, 0};
+}
+
+void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *options,
+              size_t options_size, AgVar *out) {
+    t = tape_of(t, n_in, in);
+    fail_results(op, t, out);
+    if (!t || t->failed) return;
+    if (!takes_inputs(op->signature, n_in)) {
+        ag_fail(t, "%s: %d arguments do not fit %s", op->name, n_in, op->signature);
+        return;
+    }
+    for (int i = 0; i < n_in; i++)
+        if (!ag_check_var(t, op->name, i, in[i])) return;
+
+    const Tensor *few[8], **values = few;
+    TensorArenaMark scratch = tensor_arena_mark(t->scratch);
+    if (n_in > 8) {
+        values = tensor_arena_alloc(t->scratch, (size_t)n_in * sizeof *values);
+        if (!values) {
+            ag_fail_memory(t, op->name, (size_t)n_in * sizeof *values);
+            return;
+        }
+    }
+    for (int i = 0; i < n_in; i++) values[i] = &ag_node(t, in[i].id)->value;
+    AgCall c = {.tape = t, .op = op, .options = options, .n_in = n_in, .in = values,
+                .recorded = !t->no_grad && n_in > 0, .scratch = t->scratch};
+    if (!call_op(&c, in, options_size, out)) {
+        assert(t->failed); /* an op that fails says why */
+        fail_results(op, t, out);
+    }
+    tensor_arena_release(t->scratch, scratch);
+}
+
+AgVar ag_apply1(const AgOp *op, int n_in, const AgVar *in, const void *options,
+                size_t options_size) {
+    AgVar out[AG_MAX_OUT] = {{NULL, 0, 0}};
+    ag_apply(op, NULL, n_in, in, options, options_size, out);
+    return out[0];
+}
+
+/* ---- for shape() and value() ---- */
+
+bool ag_call_fail(AgCall *c, const char *format, ...) {
+    char reason[256], args[320] = "", shape[TENSOR_DESCRIBE_SIZE];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(reason, sizeof reason, format, list);
+    va_end(list);
+    size_t used = 0;
+    for (int i = 0; i < c->n_in && used < sizeof args; i++) {
+        const char *text = i == 4 && c->n_in > 5 ? "..." : tensor_describe(c->in[i], shape,
+                                                                            sizeof shape);
+        used += (size_t)snprintf(args + used, sizeof args - used, "%s%s", i ? ", " : "", text);
+        if (i == 4 && c->n_in > 5) break;
+    }
+    ag_fail(c->tape, "%s(%s): %s", c->op->name, args, reason);
+    return false;
+}
+
+bool ag_out_shape(AgCall *c, int k, int ndim, const int64_t *shape) {
+    if (ndim > TENSOR_MAX_DIMS)
+        return ag_call_fail(c, "%d axes, more than %d", ndim, TENSOR_MAX_DIMS);
+    c->out[k].ndim = ndim;
+    for (int d = 0; d < ndim; d++) c->out[k].shape[d] = shape[d];
+    return true;
+}
+
+bool ag_out_like(AgCall *c, int k, const Tensor *x) {
+    return ag_out_shape(c, k, x->ndim, x->shape);
+}
+
+bool ag_out_broadcast(AgCall *c, int k, int a, int b) {
+    Tensor *y = &c->out[k];
+    return tensor_broadcast_shape(c->in[a], c->in[b], &y->ndim, y->shape) ||
+           ag_call_fail(c, "shapes do not broadcast");
+}
+
+int ag_call_axis(AgCall *c, int i, int axis) {
+    int d = tensor_axis(c->in[i], axis);
+    if (d < 0) ag_call_fail(c, "axis %d out of range for %d axes", axis, c->in[i]->ndim);
+    return d;
+}
+
+bool ag_call_index(AgCall *c, int i, int64_t n, const int64_t *skip) {
+    int64_t at = tensor_index_invalid(c->in[i], n, skip);
+    if (at < 0) return true;
+    return ag_call_fail(c, "index %lld at entry %lld is outside 0..%lld",
+                        (long long)tensor_get_i64(c->in[i], at), (long long)at,
+                        (long long)(n - 1));
+}
+
+void *ag_call_save(AgCall *c, size_t bytes) {
+    TensorArena *a = c->recorded ? c->tape->arena : c->scratch;
+    void *p = tensor_arena_alloc(a, bytes);
+    if (!p) ag_call_fail(c, "out of memory (%zu bytes)", bytes);
+    return p;
+}
+
+Tensor ag_call_tensor(AgCall *c, bool saved, TensorDtype dtype, int ndim, const int64_t *shape) {
+    TensorArena *a = saved && c->recorded ? c->tape->arena : c->scratch;
+    Tensor x = tensor_new(a, dtype, ndim, shape);
+    if (tensor_is_nil(&x)) ag_call_fail(c, "out of memory");
+    return x;
+}
+
+Tensor ag_call_contiguous(AgCall *c, const Tensor *x) {
+    if (tensor_is_contiguous(x)) return *x;
+    Tensor copy = ag_call_tensor(c, false, x->dtype, x->ndim, x->shape);
+    if (!tensor_is_nil(&copy)) tensor_convert(&copy, x);
+    return copy;
+}

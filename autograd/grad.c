@@ -1,0 +1,633 @@
+/* grad.c -- the reverse sweep.
+ *
+ * A sweep visits nodes from the results down to the lowest target.  Its table holds, for
+ * each node, the part of the gradient that has arrived so far; when a node's turn comes,
+ * everything above it has been visited, so its part is whole and its op's rule passes it on.
+ * The table is local to the call: rules may sweep again inside.
+ *
+ * With create_graph the parts are variables, added by recorded ops.  Without, they are
+ * plain memory, under three rules that keep copies and additions few:
+ *
+ *   adopt       the first part to arrive becomes the entry, without a copy;
+ *   accumulate  later parts are added into it, if it is the buffer's only user;
+ *   pass down   the gradient of a view is the same view of the gradient: parts for a
+ *               view go straight into its base's buffer.  The T selects of a sequence
+ *               thus cost O(T), not O(T^2), and the gradient of a parameter is added
+ *               where it will stay.
+ *
+ * Buffers come from lists by size class, which a sweep starts with and gives back: uses
+ * counts the entries that look at a buffer, and 0 returns it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/tape.h"
+#include "tensor/kernels.h"
+
+typedef struct {
+    Tensor value;     /* without create_graph */
+    AgBuffer *buffer; /* of value; NULL: memory of somebody else */
+    AgVar var;        /* with create_graph */
+    bool present;
+    bool sink;        /* value is a parameter's gradient: ours to add into */
+    bool own;         /* asked for: parts may not pass it by */
+    bool need;        /* a target lies at or below it */
+} Entry;
+
+typedef struct {
+    AgTape *t;
+    bool create_graph;
+    uint32_t low, top;
+    Entry *table; /* of nodes low..top */
+} Sweep;
+
+/* The rule in progress; AgVjp.engine. */
+typedef struct {
+    Sweep *sweep;
+    const AgRecord *record;
+    Tensor *into; /* of each input */
+} Rule;
+
+static Entry *entry_of(Sweep *s, uint32_t id) { return &s->table[id - s->low]; }
+
+static bool needs(Sweep *s, uint32_t id) {
+    return id >= s->low && id <= s->top && entry_of(s, id)->need;
+}
+
+/* ---- buffers ---- */
+
+/* Four classes to each power of two: at most a fifth of a buffer is unused. */
+static int size_class(size_t bytes, size_t *capacity) {
+    size_t size = bytes < TENSOR_ALIGN ? TENSOR_ALIGN : bytes;
+    int k = 63 - __builtin_clzll((unsigned long long)size);
+    size_t base = (size_t)1 << k, step = base / 4, q = (size - base + step - 1) / step;
+    *capacity = base + q * step;
+    return 4 * k + (int)q;
+}
+
+AgBuffer *ag_buffer_take(AgTape *t, size_t bytes) {
+    size_t capacity;
+    int c = size_class(bytes, &capacity);
+    AgBuffer *b = t->free_buffer[c];
+    if (b) {
+        t->free_buffer[c] = b->next;
+    } else {
+        b = tensor_arena_alloc(t->sweep, sizeof *b);
+        void *memory = b ? tensor_arena_alloc(t->sweep, capacity) : NULL;
+        if (!memory) return NULL;
+        *b = (AgBuffer){.memory = memory, .size_class = c};
+    }
+    b->uses = 0;
+    return b;
+}
+
+enum { RETURNED = -1 }; /* uses of a buffer in a free list */
+
+void ag_buffer_give(AgTape *t, AgBuffer *b) {
+    if (b->uses == RETURNED) return;
+    b->uses = RETURNED;
+    b->next = t->free_buffer[b->size_class];
+    t->free_buffer[b->size_class] = b;
+}
+
+static void drop_entry(Sweep *s, Entry *e) {
+    if (e->buffer && --e->buffer->uses == 0) ag_buffer_give(s->t, e->buffer);
+    e->buffer = NULL;
+    e->present = false;
+}
+
+static void set_entry(Entry *e, const Tensor *value, AgBuffer *buffer) {
+    if (buffer) buffer->uses++;
+    e->value = *value;
+    e->buffer = buffer;
+    e->present = true;
+}
+
+static bool is_ours(const Entry *e) {
+    return e->sink || (e->buffer && e->buffer->uses == 1 && tensor_is_contiguous(&e->value));
+}
+
+static Tensor new_buffer(Sweep *s, const Tensor *like, AgBuffer **buffer) {
+    Tensor x = ag_new_value(s->t, like->dtype, like->ndim, like->shape, buffer);
+    if (tensor_is_nil(&x))
+        ag_fail_memory(s->t, "gradient",
+                       (size_t)tensor_numel(like) * tensor_dtype_size(like->dtype));
+    return x;
+}
+
+/* ---- passing down to the base of a view ---- */
+
+static bool is_plain_view(const AgNode *n) {
+    return n->record && !n->op->value && !n->op->overlapping;
+}
+
+static bool is_part_of(const AgNode *n, const AgNode *base) {
+    return tensor_numel(&n->value) < tensor_numel(&base->value);
+}
+
+/* The view that the recorded call makes, of other memory than it was recorded with.  The
+ * strides may allow none there (a reshape): false, and no error. */
+static bool same_view(AgTape *t, const AgRecord *r, const Tensor *base, Tensor *view) {
+    *view = (Tensor){.dtype = base->dtype};
+    AgCall c = {.tape = t, .op = r->op, .options = r->options, .n_in = 1, .n_out = 1,
+                .in = &base, .out = view, .scratch = t->scratch};
+    bool abort_on_error = t->abort_on_error;
+    t->abort_on_error = false;
+    bool ok = r->op->shape(&c);
+    t->abort_on_error = abort_on_error;
+    if (!ok) {
+        t->failed = false;
+        t->error[0] = 0;
+        t->n_frames = 0;
+    }
+    return ok;
+}
+
+/* Makes the entry a buffer of our own: zeros, or a copy of what it holds. */
+static bool make_ours(Sweep *s, uint32_t id) {
+    Entry *e = entry_of(s, id);
+    AgBuffer *buffer;
+    Tensor x = new_buffer(s, &ag_node(s->t, id)->value, &buffer);
+    if (tensor_is_nil(&x)) return false;
+    if (e->present) {
+        tensor_convert(&x, &e->value);
+        drop_entry(s, e);
+    } else {
+        tensor_fill(&x, 0);
+    }
+    set_entry(e, &x, buffer);
+    return true;
+}
+
+/* The memory in which node id's gradient is being added up, if there is one already, or if
+ * one can be opened in the base of a view. */
+static bool destination(Sweep *s, uint32_t id, Tensor *to) {
+    Entry *e = entry_of(s, id);
+    if (e->present) {
+        *to = e->value;
+        return is_ours(e);
+    }
+    const AgNode *n = ag_node(s->t, id);
+    if (e->own || !is_plain_view(n)) return false;
+    uint32_t parent = n->record->in[0];
+    if (!needs(s, parent)) return false;
+    Tensor base;
+    if (!destination(s, parent, &base)) {
+        if (!is_part_of(n, ag_node(s->t, parent)) || !make_ours(s, parent)) return false;
+        base = entry_of(s, parent)->value;
+    }
+    return same_view(s->t, n->record, &base, to);
+}
+
+/* ---- adding a part ---- */
+
+static void add_values(Sweep *s, uint32_t id, const Tensor *g, AgBuffer *buffer) {
+    Entry *e = entry_of(s, id);
+    Tensor to;
+    bool shares = e->present && buffer && buffer == e->buffer;
+    if (!shares && destination(s, id, &to)) {
+        tensor_accumulate(&to, g);
+    } else if (s->t->failed) {
+        return;
+    } else if (!e->present) {
+        set_entry(e, g, buffer);
+    } else if (make_ours(s, id)) {
+        tensor_accumulate(&e->value, g);
+    }
+}
+
+static void add_part(Sweep *s, uint32_t id, AgVar g) {
+    if (s->create_graph) {
+        Entry *e = entry_of(s, id);
+        e->var = e->present ? ag_add(e->var, g) : g;
+        e->present = true;
+    } else {
+        const AgNode *n = ag_node(s->t, g.id);
+        add_values(s, id, &n->value, n->buffer);
+    }
+}
+
+/* ---- rules ---- */
+
+AgVar ag_vjp_gout(AgVjp *v, int k) {
+    if (v->has_gout[k]) return v->gout[k];
+    const Tensor *y = ag_value(v->out[k]);
+    return ag_full(v->tape, y->dtype, y->ndim, y->shape, 0);
+}
+
+const Tensor *ag_vjp_into(AgVjp *v, int i) {
+    Rule *rule = v->engine;
+    if (v->create_graph || !v->need[i]) return NULL;
+    return destination(rule->sweep, rule->record->in[i], &rule->into[i]) ? &rule->into[i] : NULL;
+}
+
+Tensor ag_vjp_raw(AgVjp *v, int i) {
+    const Tensor *x = ag_value(v->in[i]);
+    AgBuffer *buffer;
+    Tensor g = ag_new_value(v->tape, x->dtype, x->ndim, x->shape, &buffer);
+    if (tensor_is_nil(&g)) {
+        ag_fail(v->tape, "%s: out of memory for the gradient of argument %d", v->op->name, i);
+        return g;
+    }
+    uint32_t id = ag_push_node(v->tape, &g);
+    if (!id) return tensor_nil();
+    ag_node(v->tape, id)->buffer = buffer;
+    v->gin[i] = ag_var_of(v->tape, id);
+    return g;
+}
+
+static bool check_gradient(AgVjp *v, int i) {
+    if (!ag_check_var(v->tape, v->op->name, i, v->gin[i])) return false;
+    const Tensor *x = ag_value(v->in[i]), *g = ag_value(v->gin[i]);
+    if (tensor_same_shape(x, g) && x->dtype == g->dtype) return true;
+    char want[TENSOR_DESCRIBE_SIZE], got[TENSOR_DESCRIBE_SIZE];
+    ag_fail(v->tape, "%s: its gradient rule gave %s for argument %d, which is %s", v->op->name,
+            tensor_describe(g, got, sizeof got), i, tensor_describe(x, want, sizeof want));
+    return false;
+}
+
+/* Every gradient is linear in gout; one that no recorded path ties to gout came from a kernel,
+ * and its derivative would silently be zero. */
+static bool check_history(AgVjp *v, uint32_t first) {
+    AgTape *t = v->tape;
+    uint32_t n = t->n - first;
+    TensorArenaMark mark = tensor_arena_mark(t->scratch);
+    bool *tied = tensor_arena_alloc(t->scratch, n);
+    if (!tied) {
+        ag_fail_memory(t, v->op->name, n);
+        return false;
+    }
+    bool is_gout, ok = true;
+#define IS_TIED(id) ((id) >= first && tied[(id) - first])
+    for (uint32_t id = first; id < t->n; id++) {
+        const AgRecord *r = ag_node(t, id)->record;
+        tied[id - first] = false;
+        for (int i = 0; r && i < r->n_in; i++) {
+            is_gout = false;
+            for (int k = 0; k < v->n_out; k++) is_gout |= r->in[i] == v->gout[k].id;
+            if (is_gout || IS_TIED(r->in[i])) tied[id - first] = true;
+        }
+    }
+    for (int i = 0; i < v->n_in && ok; i++) {
+        if (!v->need[i] || !v->gin[i].id) continue;
+        is_gout = false;
+        for (int k = 0; k < v->n_out; k++) is_gout |= v->gin[i].id == v->gout[k].id;
+        ok = is_gout || IS_TIED(v->gin[i].id);
+    }
+#undef IS_TIED
+    tensor_arena_release(t->scratch, mark);
+    if (!ok) ag_fail(t, "%s: no second derivative", v->op->name);
+    return ok;
+}
+
+/* Differentiates the composition instead of the kernel.  The aliases stand for single uses of
+ * the inputs, so that an input given twice is not counted twice. */
+static bool run_compose(AgVjp *v) {
+    AgTape *t = v->tape;
+    TensorArenaMark mark = tensor_arena_mark(t->scratch);
+    AgVar *alias = tensor_arena_alloc(t->scratch, 3 * (size_t)v->n_in * sizeof *alias);
+    if (!alias) {
+        ag_fail_memory(t, v->op->name, 3 * (size_t)v->n_in * sizeof *alias);
+        return false;
+    }
+    AgVar *x = alias + v->n_in, *gx = x + v->n_in, y[AG_MAX_OUT], seed[AG_MAX_OUT];
+    int n = 0;
+    for (int i = 0; i < v->n_in; i++) {
+        alias[i] = v->need[i] ? ag_alias(v->in[i]) : v->in[i];
+        if (v->need[i]) x[n++] = alias[i];
+    }
+    bool ok = v->op->compose(t, v->n_in, alias, v->options, y) && !t->failed;
+    for (int k = 0; k < v->n_out && ok; k++) seed[k] = ag_vjp_gout(v, k);
+    ok = ok && ag_grad_n(v->n_out, y, seed, n, x, gx, true);
+    for (int i = 0, j = 0; i < v->n_in && ok; i++)
+        if (v->need[i]) v->gin[i] = gx[j++];
+    tensor_arena_release(t->scratch, mark);
+    return ok;
+}
+
+static bool run_rule(AgVjp *v) {
+    if (v->create_graph && v->op->compose) return run_compose(v);
+    if (!v->op->vjp) {
+        ag_fail(v->tape, "%s: has no gradient", v->op->name);
+        return false;
+    }
+    uint32_t first = v->tape->n;
+    if (!v->op->vjp(v)) {
+        if (!v->tape->failed) ag_fail(v->tape, "%s: its gradient rule failed", v->op->name);
+        return false;
+    }
+    return !v->tape->failed && (!v->create_graph || check_history(v, first));
+}
+
+/* The gradient of result k as a variable that the rule can compute with. */
+static AgVar push_gout(Sweep *s, uint32_t id) {
+    Entry *e = entry_of(s, id);
+    if (s->create_graph) return e->var;
+    uint32_t g = ag_push_node(s->t, &e->value);
+    if (!g) return ag_failed(s->t);
+    ag_node(s->t, g)->buffer = e->buffer;
+    return ag_var_of(s->t, g);
+}
+
+/* Variables that a rule made are gone after it; their buffers, unless adopted, are free. */
+static void forget_temporaries(Sweep *s, uint32_t first, TensorArenaMark memory) {
+    AgTape *t = s->t;
+    if (s->create_graph) return;
+    for (uint32_t id = first; id < t->n; id++) {
+        AgBuffer *b = ag_node(t, id)->buffer;
+        if (b && b->uses == 0) ag_buffer_give(t, b);
+    }
+    ag_pop_nodes(t, first);
+    tensor_arena_release(t->arena, memory);
+}
+
+static void call_rule(Sweep *s, const AgRecord *r, Rule *rule, AgVar *in, AgVar *gin, bool *need) {
+    AgTape *t = s->t;
+    AgVar out[AG_MAX_OUT], gout[AG_MAX_OUT];
+    bool has_gout[AG_MAX_OUT];
+    for (int i = 0; i < r->n_in; i++) {
+        in[i] = ag_var_of(t, r->in[i]);
+        gin[i] = ag_failed(t);
+        need[i] = needs(s, r->in[i]);
+    }
+    for (int k = 0; k < r->n_out; k++) {
+        uint32_t id = r->first_out + (uint32_t)k;
+        out[k] = ag_var_of(t, id);
+        has_gout[k] = id <= s->top && entry_of(s, id)->present;
+        gout[k] = has_gout[k] ? push_gout(s, id) : ag_failed(t);
+    }
+    AgVjp v = {.tape = t, .op = r->op, .options = r->options, .n_in = r->n_in, .n_out = r->n_out,
+               .in = in, .out = out, .gout = gout, .has_gout = has_gout, .need = need,
+               .gin = gin, .create_graph = s->create_graph, .saved = r->saved,
+               .scratch = t->scratch, .engine = rule};
+    if (t->failed || !run_rule(&v)) return;
+    for (int i = 0; i < r->n_in && !t->failed; i++)
+        if (need[i] && gin[i].id && check_gradient(&v, i)) add_part(s, r->in[i], gin[i]);
+}
+
+static void pass_on_by_rule(Sweep *s, const AgRecord *r) {
+    AgTape *t = s->t;
+    uint32_t first = t->n;
+    TensorArenaMark memory = tensor_arena_mark(t->arena), scratch = tensor_arena_mark(t->scratch);
+    size_t n = (size_t)r->n_in, bytes = n * (2 * sizeof(AgVar) + sizeof(Tensor) + sizeof(bool));
+    char *p = tensor_arena_alloc(t->scratch, bytes);
+    if (!p) {
+        ag_fail_memory(t, r->op->name, bytes);
+        return;
+    }
+    Rule rule = {s, r, (Tensor *)(void *)p};
+    AgVar *in = (AgVar *)(void *)(p + n * sizeof(Tensor));
+    uint32_t scope = t->open_scope;
+    t->open_scope = ag_node(t, r->first_out)->scope; /* an error names where forward was */
+    int64_t step = t->scope[t->open_scope].step;
+    t->scope[t->open_scope].step = ag_node(t, r->first_out)->step;
+    call_rule(s, r, &rule, in, in + n, (bool *)(in + 2 * n));
+    t->scope[ag_node(t, r->first_out)->scope].step = step;
+    t->open_scope = scope;
+    tensor_arena_release(t->scratch, scratch);
+    forget_temporaries(s, first, memory);
+}
+
+/* The part of a view, in place in its base. */
+static bool pass_on_in_place(Sweep *s, uint32_t id) {
+    const AgNode *n = ag_node(s->t, id);
+    if (s->create_graph || !is_plain_view(n)) return false;
+    uint32_t parent = n->record->in[0];
+    Tensor base, to;
+    if (!destination(s, parent, &base)) {
+        if (!is_part_of(n, ag_node(s->t, parent)) || !make_ours(s, parent)) return false;
+        base = entry_of(s, parent)->value;
+    }
+    if (!same_view(s->t, n->record, &base, &to)) return false;
+    tensor_accumulate(&to, &entry_of(s, id)->value);
+    return true;
+}
+
+static void pass_on(Sweep *s, const AgRecord *r) {
+    bool arrived = false, wanted = false;
+    for (int k = 0; k < r->n_out; k++) {
+        uint32_t id = r->first_out + (uint32_t)k;
+        arrived |= id <= s->top && entry_of(s, id)->present;
+    }
+    for (int i = 0; i < r->n_in; i++) wanted |= needs(s, r->in[i]);
+    if (!arrived || !wanted) return;
+    if (!pass_on_in_place(s, r->first_out) && !s->t->failed) pass_on_by_rule(s, r);
+    for (int k = 0; k < r->n_out && !s->create_graph; k++) {
+        uint32_t id = r->first_out + (uint32_t)k;
+        if (id <= s->top && !entry_of(s, id)->own) drop_entry(s, entry_of(s, id));
+    }
+}
+
+/* ---- the sweep ---- */
+
+static bool open_table(Sweep *s) {
+    size_t n = (size_t)s->top - s->low + 1;
+    s->table = tensor_arena_alloc(s->t->sweep, n * sizeof *s->table);
+    if (!s->table) {
+        ag_fail_memory(s->t, "gradient table", n * sizeof *s->table);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        s->table[i].buffer = NULL;
+        s->table[i].present = s->table[i].sink = s->table[i].own = s->table[i].need = false;
+    }
+    return true;
+}
+
+static void find_needs(Sweep *s) {
+    for (uint32_t id = s->low; id <= s->top; id++) {
+        const AgNode *n = ag_node(s->t, id);
+        Entry *e = entry_of(s, id);
+        if (!n->record || !tensor_dtype_is_float(n->value.dtype)) continue;
+        for (int i = 0; i < n->record->n_in && !e->need; i++) e->need = needs(s, n->record->in[i]);
+    }
+}
+
+static void run_sweep(Sweep *s, int n_y, const AgVar *y, const AgVar *seed) {
+    AgTape *t = s->t;
+    bool no_grad = t->no_grad, recycle = t->recycle;
+    t->no_grad = !s->create_graph;
+    t->recycle = !s->create_graph;
+    for (int k = 0; k < n_y; k++)
+        if (needs(s, y[k].id)) add_part(s, y[k].id, seed[k]);
+    for (uint32_t id = s->top + 1; id-- > s->low && !t->failed;) {
+        const AgRecord *r = ag_node(t, id)->record;
+        if (r && id == r->first_out) pass_on(s, r);
+    }
+    t->no_grad = no_grad;
+    t->recycle = recycle;
+}
+
+/* The sweep's memory starts anew for the outermost one. */
+static void begin(AgTape *t) {
+    if (t->sweeps++) return;
+    tensor_arena_reset(t->sweep);
+    memset(t->free_buffer, 0, sizeof t->free_buffer);
+}
+static void end(AgTape *t) { t->sweeps--; }
+
+static AgVar seed_or_ones(AgTape *t, AgVar y, AgVar seed) {
+    const Tensor *v = ag_value(y);
+    if (!seed.tape) return ag_full(t, v->dtype, v->ndim, v->shape, 1);
+    if (!ag_check_var(t, "grad", 0, seed)) return seed;
+    const Tensor *g = ag_value(seed);
+    if (tensor_same_shape(v, g) && v->dtype == g->dtype) return seed;
+    char want[TENSOR_DESCRIBE_SIZE], got[TENSOR_DESCRIBE_SIZE];
+    return ag_fail(t, "grad: seed is %s, the result is %s",
+                   tensor_describe(g, got, sizeof got), tensor_describe(v, want, sizeof want));
+}
+
+static bool check_floats(AgTape *t, const char *what, int n, const AgVar *v) {
+    for (int i = 0; i < n; i++) {
+        if (!ag_check_var(t, "grad", i, v[i])) return false;
+        TensorDtype dtype = ag_dtype(v[i]);
+        if (!tensor_dtype_is_float(dtype)) {
+            ag_fail(t, "grad: %s %d is %s, wants f32 or f64", what, i, tensor_dtype_name(dtype));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What arrived at x, in memory that outlives the sweep; zeros if nothing did. */
+static AgVar result(Sweep *s, AgVar x) {
+    AgTape *t = s->t;
+    Entry *e = x.id >= s->low && x.id <= s->top ? entry_of(s, x.id) : NULL;
+    const Tensor *v = ag_value(x);
+    if (!e || !e->present) return ag_full(t, v->dtype, v->ndim, v->shape, 0);
+    return s->create_graph ? e->var : ag_input(t, &e->value);
+}
+
+static AgVar *seeds_of(AgTape *t, int n_y, const AgVar *y, const AgVar *seed) {
+    AgVar *all = tensor_arena_alloc(t->arena, (size_t)n_y * sizeof *all);
+    if (!all) ag_fail_memory(t, "grad", (size_t)n_y * sizeof *all);
+    for (int k = 0; all && k < n_y; k++)
+        all[k] = seed_or_ones(t, y[k], seed ? seed[k] : (AgVar){NULL, 0, 0});
+    return all;
+}
+
+static void grad_n(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x,
+                   AgVar *gx, bool create_graph) {
+    if (!check_floats(t, "result", n_y, y) || !check_floats(t, "input", n, x)) return;
+    Sweep s = {.t = t, .create_graph = create_graph, .low = UINT32_MAX};
+    for (int k = 0; k < n_y; k++) s.top = y[k].id > s.top ? y[k].id : s.top;
+    for (int i = 0; i < n; i++) s.low = x[i].id < s.low ? x[i].id : s.low;
+    if (s.low > s.top) s.low = s.top;
+    if (!ag_check_unchanged(t, s.top) || !open_table(&s)) return;
+    const AgVar *seeds = seeds_of(t, n_y, y, seed);
+    if (t->failed) return;
+    for (int i = 0; i < n; i++)
+        if (x[i].id <= s.top) entry_of(&s, x[i].id)->need = entry_of(&s, x[i].id)->own = true;
+    find_needs(&s);
+    run_sweep(&s, n_y, y, seeds);
+    for (int i = 0; i < n && !t->failed; i++) gx[i] = result(&s, x[i]);
+}
+
+bool ag_grad_n(int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x, AgVar *gx,
+               bool create_graph) {
+    AgTape *t = n_y > 0 ? y[0].tape : NULL;
+    for (int i = 0; i < n; i++) gx[i] = (AgVar){t, 0, 0};
+    if (!t || t->failed) return false;
+    if (n < 0) ag_fail(t, "grad: %d inputs", n);
+    begin(t);
+    if (!t->failed && n > 0) grad_n(t, n_y, y, seed, n, x, gx, create_graph);
+    end(t);
+    for (int i = 0; i < n && t->failed; i++) gx[i] = ag_failed(t);
+    return !t->failed;
+}
+
+bool ag_grad(AgVar y, AgVar seed, int n, const AgVar *x, AgVar *gx, bool create_graph) {
+    return ag_grad_n(1, &y, &seed, n, x, gx, create_graph);
+}
+
+/* ---- backward ---- */
+
+void ag_watch(AgVar v, const char *name) {
+    AgTape *t = v.tape;
+    if (!t || t->failed || !ag_check_var(t, "watch", 0, v)) return;
+    if (t->n_watched == t->cap_watched) {
+        uint32_t cap = t->cap_watched ? 2 * t->cap_watched : 8;
+        AgWatch *watch = realloc(t->watch, cap * sizeof *watch);
+        if (!watch) {
+            ag_fail_memory(t, "watch", cap * sizeof *watch);
+            return;
+        }
+        t->watch = watch;
+        t->cap_watched = cap;
+    }
+    size_t size = strlen(name) + 1;
+    char *copy = tensor_arena_alloc(t->arena, size);
+    if (!copy) {
+        ag_fail_memory(t, "watch", size);
+        return;
+    }
+    memcpy(copy, name, size);
+    t->watch[t->n_watched++] = (AgWatch){v.id, v.epoch, copy, tensor_nil()};
+    ag_node(t, v.id)->name = copy;
+}
+
+static bool is_watched(const AgTape *t, const AgWatch *w, uint32_t top) {
+    return w->id <= top && w->id < t->n && ag_node(t, w->id)->epoch == w->epoch;
+}
+
+Tensor ag_watched(AgTape *t, const char *name) {
+    for (uint32_t i = 0; i < t->n_watched; i++) {
+        const AgWatch *w = &t->watch[i];
+        if (is_watched(t, w, t->n) && !strcmp(w->name, name)) return w->grad;
+    }
+    return tensor_nil();
+}
+
+static void set_targets(Sweep *s) {
+    AgTape *t = s->t;
+    for (uint32_t id = s->low; id <= s->top; id++) {
+        const AgLeaf *leaf = ag_node(t, id)->leaf;
+        if (!leaf || tensor_is_nil(&leaf->grad)) continue;
+        Entry *e = entry_of(s, id);
+        e->need = e->sink = true;
+        set_entry(e, &leaf->grad, NULL);
+    }
+    for (uint32_t i = 0; i < t->n_watched; i++)
+        if (is_watched(t, &t->watch[i], s->top))
+            entry_of(s, t->watch[i].id)->need = entry_of(s, t->watch[i].id)->own = true;
+}
+
+static void keep_watched(Sweep *s) {
+    AgTape *t = s->t;
+    for (uint32_t i = 0; i < t->n_watched && !t->failed; i++) {
+        AgWatch *w = &t->watch[i];
+        if (!is_watched(t, w, s->top) || !entry_of(s, w->id)->present) continue;
+        w->grad = tensor_copy(t->arena, &entry_of(s, w->id)->value);
+        if (tensor_is_nil(&w->grad)) ag_fail_memory(t, "watch", 0);
+    }
+}
+
+static void backward(AgTape *t, AgVar loss) {
+    if (!check_floats(t, "result", 1, &loss)) return;
+    if (ag_numel(loss) != 1) {
+        char shape[TENSOR_DESCRIBE_SIZE];
+        ag_fail(t, "backward: the loss is %s, wants one element",
+                tensor_describe(ag_value(loss), shape, sizeof shape));
+        return;
+    }
+    Sweep s = {.t = t, .low = 1, .top = loss.id};
+    if (!ag_check_unchanged(t, s.top) || !open_table(&s)) return;
+    set_targets(&s);
+    find_needs(&s);
+    if (!needs(&s, loss.id)) {
+        ag_fail(t, "backward: the loss depends on no parameter that takes a gradient");
+        return;
+    }
+    AgVar seed = seed_or_ones(t, loss, (AgVar){NULL, 0, 0});
+    if (t->failed) return;
+    run_sweep(&s, 1, &loss, &seed);
+    keep_watched(&s);
+}
+
+bool ag_backward(AgVar loss) {
+    AgTape *t = loss.tape;
+    if (!t || t->failed) return false;
+    begin(t);
+    backward(t, loss);
+    end(t);
+    return !t->failed;
+}

@@ -1,0 +1,386 @@
+/* reshape, transpose, permute, unsqueeze, expand, narrow, select, chunk, alias: views.
+ *
+ * shape() makes the view and there is no value().  Each gradient rule is the inverse view, or
+ * the op that undoes it; a sweep without create_graph applies shape() to the gradient's own
+ * buffer instead. */
+#include "autograd/ops/ops.h"
+
+static bool view(AgCall *c, Tensor v) {
+    c->out[0] = v;
+    return true;
+}
+
+static AgVar apply(const AgOp *op, AgVar x, const void *options, size_t size) {
+    return ag_apply1(op, 1, &x, options, size);
+}
+
+/* ---- reshape ---- */
+
+static bool reshape_shape(AgCall *c) {
+    const AgShape *o = c->options;
+    const Tensor *x = c->in[0];
+    int64_t size[TENSOR_MAX_DIMS], known = 1, n = tensor_numel(x);
+    int free_axis = -1;
+    for (int d = 0; d < o->ndim; d++) {
+        size[d] = o->shape[d];
+        if (size[d] == -1 && free_axis < 0) free_axis = d;
+        else if (size[d] < 0) return ag_call_fail(c, "size %lld", (long long)size[d]);
+        else if (__builtin_mul_overflow(known, size[d], &known))
+            return ag_call_fail(c, "the new shape has too many elements");
+    }
+    if (free_axis >= 0) {
+        if (known == 0) return ag_call_fail(c, "a size of -1 beside a size of 0 is undetermined");
+        size[free_axis] = n / known;
+        known *= size[free_axis];
+    }
+    if (known != n)
+        return ag_call_fail(c, "%lld elements do not fit a shape of %lld", (long long)n,
+                            (long long)known);
+    Tensor v = tensor_reshape(x, o->ndim, size);
+    return tensor_is_nil(&v) ? ag_call_fail(c, "strides allow no view") : view(c, v);
+}
+
+static bool reshape_vjp(AgVjp *v) {
+    v->gin[0] = ag_reshape_like(v->gout[0], ag_value(v->in[0]));
+    return true;
+}
+
+static const AgSample reshape_samples[] = {
+    {"flatten", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgShape, 1, {12}), NULL},
+    {"split", 1, {AG_IN(-1, 1, 12)}, AG_WITH(AgShape, 3, {2, -1, 3}), NULL},
+    {"to a scalar", 1, {AG_IN(-1, 1, 1, 1)}, AG_WITH(AgShape, 0, {0}), NULL},
+    {"empty", 1, {AG_IN(-1, 1, 0, 4)}, AG_WITH(AgShape, 2, {2, 0}), NULL},
+    {0},
+};
+static const AgSample reshape_errors[] = {
+    {"count", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgShape, 1, {11}), "12 elements"},
+    {"negative", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgShape, 2, {-1, -1}), "size -1"},
+    {"undetermined", 1, {AG_IN(-1, 1, 0)}, AG_WITH(AgShape, 2, {0, -1}), "undetermined"},
+    {"remainder", 1, {AG_IN(-1, 1, 10)}, AG_WITH(AgShape, 2, {3, -1}), "10 elements"},
+    {0},
+};
+const AgOp ag_op_reshape = {"reshape",   "the same elements, another shape", "a:a",
+                            reshape_shape, NULL, reshape_vjp, NULL, reshape_samples,
+                            reshape_errors, false};
+AgVar ag_reshape(AgVar x, int ndim, const int64_t *shape) {
+    AgShape o;
+    if (!ag_shape_options(x, "reshape", ndim, shape, &o)) return ag_none(x);
+    if (ag_ok(x) && !tensor_is_contiguous(ag_value(x))) {
+        const Tensor *v = ag_value(x);
+        int64_t flat = tensor_numel(v);
+        Tensor try_flat = tensor_reshape(v, 1, &flat);
+        Tensor try_view = tensor_reshape(v, ndim, shape);
+        if (tensor_is_nil(&try_flat) && tensor_is_nil(&try_view)) x = ag_contiguous(x);
+    }
+    return apply(&ag_op_reshape, x, &o, sizeof o);
+}
+
+/* ---- permute, and transpose by it ---- */
+
+typedef struct {
+    int n, axis[TENSOR_MAX_DIMS];
+} Axes;
+
+static bool permute_shape(AgCall *c) {
+    const Axes *o = c->options;
+    if (o->n != c->in[0]->ndim)
+        return ag_call_fail(c, "%d axes for %d", o->n, c->in[0]->ndim);
+    Tensor v = tensor_permute(c->in[0], o->axis);
+    return tensor_is_nil(&v) ? ag_call_fail(c, "axes are no permutation") : view(c, v);
+}
+
+static bool permute_vjp(AgVjp *v) {
+    const Axes *o = v->options;
+    int inverse[TENSOR_MAX_DIMS] = {0};
+    for (int d = 0; d < o->n; d++) inverse[tensor_axis(ag_value(v->in[0]), o->axis[d])] = d;
+    v->gin[0] = ag_permute(v->gout[0], inverse);
+    return true;
+}
+
+static const AgSample permute_samples[] = {
+    {"rotate", 1, {AG_IN(-1, 1, 2, 3, 4)}, AG_WITH(Axes, 3, {2, 0, 1}), NULL},
+    {"negative axes", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(Axes, 2, {-1, 0}), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Axes, 0, {0}), NULL},
+    {0},
+};
+static const AgSample permute_errors[] = {
+    {"twice", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(Axes, 2, {0, 0}), "no permutation"},
+    {"range", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(Axes, 2, {0, 2}), "no permutation"},
+    {"count", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(Axes, 1, {0}), "1 axes for 2"},
+    {0},
+};
+const AgOp ag_op_permute = {"permute",   "axes in another order", "a:a",           permute_shape,
+                            NULL,        permute_vjp,             NULL,            permute_samples,
+                            permute_errors, false};
+AgVar ag_permute(AgVar x, const int *axes) {
+    Axes o = {.n = ag_ok(x) ? ag_ndim(x) : 0};
+    for (int d = 0; d < o.n; d++) o.axis[d] = axes[d];
+    return apply(&ag_op_permute, x, &o, sizeof o);
+}
+
+typedef struct {
+    int a, b;
+} Pair;
+
+static bool transpose_shape(AgCall *c) {
+    const Pair *o = c->options;
+    if (ag_call_axis(c, 0, o->a) < 0 || ag_call_axis(c, 0, o->b) < 0) return false;
+    return view(c, tensor_transpose(c->in[0], o->a, o->b));
+}
+
+static bool transpose_vjp(AgVjp *v) {
+    const Pair *o = v->options;
+    v->gin[0] = ag_transpose(v->gout[0], o->a, o->b);
+    return true;
+}
+
+static const AgSample transpose_samples[] = {
+    {"matrix", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Pair, 0, 1), NULL},
+    {"outer", 1, {AG_IN(-1, 1, 2, 3, 4)}, AG_WITH(Pair, 0, -1), NULL},
+    {"itself", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Pair, 0, 0), NULL},
+    {0},
+};
+static const AgSample transpose_errors[] = {
+    {"range", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Pair, 0, 2), "axis 2 out of range"},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Pair, 0, 0), "out of range"},
+    {0},
+};
+const AgOp ag_op_transpose = {"transpose", "two axes swapped", "a:a", transpose_shape, NULL,
+                              transpose_vjp, NULL, transpose_samples, transpose_errors, false};
+AgVar ag_transpose(AgVar x, int axis_a, int axis_b) {
+    return apply(&ag_op_transpose, x, &(Pair){axis_a, axis_b}, sizeof(Pair));
+}
+
+/* ---- unsqueeze ---- */
+
+static bool unsqueeze_shape(AgCall *c) {
+    int axis = *(const int *)c->options;
+    Tensor v = tensor_unsqueeze(c->in[0], axis);
+    if (tensor_is_nil(&v))
+        return ag_call_fail(c, "no place for an axis before %d of %d", axis, c->in[0]->ndim);
+    return view(c, v);
+}
+
+static const AgSample unsqueeze_samples[] = {
+    {"first", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(int, 0), NULL},
+    {"last", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(int, 2), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(int, 0), NULL},
+    {0},
+};
+static const AgSample unsqueeze_errors[] = {
+    {"range", 1, {AG_IN(-1, 1, 3)}, AG_WITH(int, 2), "no place"},
+    {"negative", 1, {AG_IN(-1, 1, 3)}, AG_WITH(int, -1), "no place"},
+    {0},
+};
+const AgOp ag_op_unsqueeze = {"unsqueeze", "an axis of size 1", "a:a", unsqueeze_shape, NULL,
+                              reshape_vjp, NULL, unsqueeze_samples, unsqueeze_errors, false};
+AgVar ag_unsqueeze(AgVar x, int axis) { return apply(&ag_op_unsqueeze, x, &axis, sizeof axis); }
+
+/* ---- expand ---- */
+
+static bool expand_shape(AgCall *c) {
+    const AgShape *o = c->options;
+    const Tensor *x = c->in[0];
+    Tensor want = {.dtype = x->dtype, .ndim = o->ndim};
+    for (int d = 0; d < o->ndim; d++) {
+        int own = d - (o->ndim - x->ndim);
+        want.shape[d] = o->shape[d] == -1 && own >= 0 ? x->shape[own] : o->shape[d];
+        if (want.shape[d] < 0) return ag_call_fail(c, "size %lld", (long long)want.shape[d]);
+    }
+    Tensor v = tensor_expand(x, want.ndim, want.shape);
+    char text[TENSOR_DESCRIBE_SIZE];
+    if (tensor_is_nil(&v))
+        return ag_call_fail(c, "does not expand to %s", tensor_describe(&want, text, sizeof text));
+    return view(c, v);
+}
+
+static bool expand_vjp(AgVjp *v) {
+    v->gin[0] = ag_sum_like(v->gout[0], v->in[0]);
+    return true;
+}
+
+static const AgSample expand_samples[] = {
+    {"rows", 1, {AG_IN(-1, 1, 4)}, AG_WITH(AgShape, 2, {3, 4}), NULL},
+    {"column", 1, {AG_IN(-1, 1, 3, 1)}, AG_WITH(AgShape, 3, {2, -1, 4}), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(AgShape, 2, {2, 3}), NULL},
+    {"to nothing", 1, {AG_IN(-1, 1, 1, 3)}, AG_WITH(AgShape, 2, {0, 3}), NULL},
+    {"same", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(AgShape, 2, {2, 3}), NULL},
+    {0},
+};
+static const AgSample expand_errors[] = {
+    {"size", 1, {AG_IN(-1, 1, 3)}, AG_WITH(AgShape, 1, {4}), "does not expand to f64[4]"},
+    {"fewer axes", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(AgShape, 1, {3}), "does not expand"},
+    {"new axis of -1", 1, {AG_IN(-1, 1, 3)}, AG_WITH(AgShape, 2, {-1, 3}), "size -1"},
+    {0},
+};
+const AgOp ag_op_expand = {"expand", "sizes of 1 repeated", "a:a", expand_shape, NULL, expand_vjp,
+                           NULL, expand_samples, expand_errors, true};
+AgVar ag_expand(AgVar x, int ndim, const int64_t *shape) {
+    AgShape o;
+    if (!ag_shape_options(x, "expand", ndim, shape, &o)) return ag_none(x);
+    return apply(&ag_op_expand, x, &o, sizeof o);
+}
+
+/* ---- narrow ---- */
+
+typedef struct {
+    int axis;
+    int64_t start, length;
+} Range;
+
+static bool narrow_shape(AgCall *c) {
+    const Range *o = c->options;
+    if (ag_call_axis(c, 0, o->axis) < 0) return false;
+    Tensor v = tensor_narrow(c->in[0], o->axis, o->start, o->length);
+    if (tensor_is_nil(&v))
+        return ag_call_fail(c, "start %lld, length %lld outside the axis", (long long)o->start,
+                            (long long)o->length);
+    return view(c, v);
+}
+
+static bool narrow_vjp(AgVjp *v) {
+    const Range *o = v->options;
+    v->gin[0] = ag_widen(v->gout[0], o->axis, o->start, ag_dim(v->in[0], o->axis));
+    return true;
+}
+
+static const AgSample narrow_samples[] = {
+    {"columns", 1, {AG_IN(-1, 1, 3, 5)}, AG_WITH(Range, 1, 2, 2), NULL},
+    {"rows", 1, {AG_IN(-1, 1, 4, 2, 3)}, AG_WITH(Range, 0, 1, 2), NULL},
+    {"all", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Range, -1, 0, 3), NULL},
+    {"none", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Range, 0, 3, 0), NULL},
+    {0},
+};
+static const AgSample narrow_errors[] = {
+    {"end", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Range, 0, 2, 2), "start 2, length 2 outside"},
+    {"negative", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Range, 0, 0, -1), "outside"},
+    {"overflow", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Range, 0, 1, INT64_MAX), "outside"},
+    {"axis", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Range, 1, 0, 1), "axis 1 out of range"},
+    {0},
+};
+const AgOp ag_op_narrow = {"narrow", "x[.., start:start+length, ..]", "a:a", narrow_shape, NULL,
+                           narrow_vjp, NULL, narrow_samples, narrow_errors, false};
+AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length) {
+    return apply(&ag_op_narrow, x, &(Range){axis, start, length}, sizeof(Range));
+}
+
+/* ---- select ---- */
+
+typedef struct {
+    int axis;
+    int64_t index;
+} Place;
+
+static bool select_shape(AgCall *c) {
+    const Place *o = c->options;
+    int axis = ag_call_axis(c, 0, o->axis);
+    if (axis < 0) return false;
+    Tensor v = tensor_select(c->in[0], axis, o->index);
+    if (tensor_is_nil(&v))
+        return ag_call_fail(c, "index %lld is outside 0..%lld", (long long)o->index,
+                            (long long)c->in[0]->shape[axis] - 1);
+    return view(c, v);
+}
+
+static bool select_vjp(AgVjp *v) {
+    const Place *o = v->options;
+    int axis = tensor_axis(ag_value(v->in[0]), o->axis);
+    v->gin[0] = ag_widen(ag_unsqueeze(v->gout[0], axis), axis, o->index, ag_dim(v->in[0], axis));
+    return true;
+}
+
+static const AgSample select_samples[] = {
+    {"row", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Place, 0, 2), NULL},
+    {"column", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Place, -1, 0), NULL},
+    {"to a scalar", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Place, 0, 1), NULL},
+    {"only one", 1, {AG_IN(-1, 1, 1, 3)}, AG_WITH(Place, 0, 0), NULL},
+    {0},
+};
+static const AgSample select_errors[] = {
+    {"range", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Place, 0, 3), "index 3 is outside 0..2"},
+    {"negative", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Place, 0, -1), "index -1"},
+    {"axis", 1, {AG_IN(-1, 1)}, AG_WITH(Place, 0, 0), "out of range"},
+    {0},
+};
+const AgOp ag_op_select = {"select", "x[.., index, ..]", "a:a", select_shape, NULL, select_vjp,
+                           NULL, select_samples, select_errors, false};
+AgVar ag_select(AgVar x, int axis, int64_t index) {
+    return apply(&ag_op_select, x, &(Place){axis, index}, sizeof(Place));
+}
+
+/* ---- chunk ---- */
+
+typedef struct {
+    int axis;
+    int64_t chunks, index;
+} Part;
+
+/* Part `index` as a range; false if there is no such part. */
+static bool range_of_part(const Part *o, int64_t n, Range *r) {
+    if (o->chunks < 1 || o->index < 0 || o->index >= o->chunks) return false;
+    int64_t size = n / o->chunks + (n % o->chunks != 0);
+    if (o->index > 0 && (size == 0 || o->index > (n - 1) / size)) return false;
+    r->start = o->index * size;
+    r->length = n - r->start < size ? n - r->start : size;
+    return true;
+}
+
+static bool chunk_shape(AgCall *c) {
+    const Part *o = c->options;
+    int axis = ag_call_axis(c, 0, o->axis);
+    if (axis < 0) return false;
+    Range r;
+    if (!range_of_part(o, c->in[0]->shape[axis], &r))
+        return ag_call_fail(c, "no part %lld of %lld", (long long)o->index, (long long)o->chunks);
+    return view(c, tensor_narrow(c->in[0], axis, r.start, r.length));
+}
+
+static bool chunk_vjp(AgVjp *v) {
+    const Part *o = v->options;
+    Range r;
+    int64_t n = ag_dim(v->in[0], o->axis);
+    if (range_of_part(o, n, &r)) v->gin[0] = ag_widen(v->gout[0], o->axis, r.start, n);
+    return true;
+}
+
+static const AgSample chunk_samples[] = {
+    {"gate", 1, {AG_IN(-1, 1, 2, 8)}, AG_WITH(Part, 1, 4, 2), NULL},
+    {"last, shorter", 1, {AG_IN(-1, 1, 7)}, AG_WITH(Part, 0, 3, 2), NULL},
+    {"only one", 1, {AG_IN(-1, 1, 3, 2)}, AG_WITH(Part, 0, 1, 0), NULL},
+    {"of nothing", 1, {AG_IN(-1, 1, 0)}, AG_WITH(Part, 0, 2, 0), NULL},
+    {0},
+};
+static const AgSample chunk_errors[] = {
+    {"range", 1, {AG_IN(-1, 1, 8)}, AG_WITH(Part, 0, 4, 4), "no part 4 of 4"},
+    {"fewer parts", 1, {AG_IN(-1, 1, 5)}, AG_WITH(Part, 0, 4, 3), "no part 3 of 4"},
+    {"none", 1, {AG_IN(-1, 1, 8)}, AG_WITH(Part, 0, 0, 0), "no part 0 of 0"},
+    {"axis", 1, {AG_IN(-1, 1, 8)}, AG_WITH(Part, 1, 2, 0), "out of range"},
+    {0},
+};
+const AgOp ag_op_chunk = {"chunk", "one of equal parts", "a:a", chunk_shape, NULL, chunk_vjp, NULL,
+                          chunk_samples, chunk_errors, false};
+AgVar ag_chunk(AgVar x, int axis, int64_t chunks, int64_t index) {
+    return apply(&ag_op_chunk, x, &(Part){axis, chunks, index}, sizeof(Part));
+}
+
+/* ---- alias ---- */
+
+static bool alias_shape(AgCall *c) { return view(c, *c->in[0]); }
+
+static bool alias_vjp(AgVjp *v) {
+    v->gin[0] = v->gout[0];
+    return true;
+}
+
+static const AgSample alias_samples[] = {
+    {"matrix", 1, {AG_IN(-1, 1, 3, 4)}, NULL, 0, NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, NULL, 0, NULL},
+    {0},
+};
+static const AgSample alias_errors[] = {
+    {"two", 2, {AG_IN(-1, 1, 3), AG_IN(-1, 1, 3)}, NULL, 0, "2 arguments"},
+    {0},
+};
+const AgOp ag_op_alias = {"alias", "x itself", "a:a", alias_shape, NULL, alias_vjp, NULL,
+                          alias_samples, alias_errors, false};
+AgVar ag_alias(AgVar x) { return apply(&ag_op_alias, x, NULL, 0); }

@@ -1,0 +1,24 @@
+/* linear.c -- see linear.h. */
+#include "nn/linear.h"
+
+#include "nn/layer.h"
+
+NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t O,
+                        const NnLinearOptions *options) {
+    NnLinearOptions o = options ? *options : (NnLinearOptions){0};
+    const int64_t shape[] = {O, I};
+    NnLinear m = {0};
+    m.weight = o.weight ? nn_layer_share(set, name, o.weight, 2, shape)
+                        : nn_param(set, nn_layer_init(o.init, I), 2, shape, "%s%sweight",
+                                   NN_PREFIX(name));
+    if (!o.no_bias)
+        m.bias = nn_param(set, nn_layer_init(o.bias_init, I), 1, shape, "%s%sbias",
+                          NN_PREFIX(name));
+    return m;
+}
+
+AgVar nn_linear(const NnLinear *m, AgVar x) {
+    if (!nn_layer_ready(x, "linear")) return (AgVar){x.tape, 0, 0};
+    AgVar y = ag_matmul(x, ag_transpose(nn_var(x.tape, m->weight), 0, 1));
+    return m->bias ? ag_add(y, nn_var(x.tape, m->bias)) : y;
+}

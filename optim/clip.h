@@ -1,0 +1,27 @@
+/* clip.h -- bounding gradients before a step. */
+#ifndef OPTIM_CLIP_H
+#define OPTIM_CLIP_H
+#include "nn/param.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The Euclidean norm of all gradients taken as one vector,
+ *     n = sqrt(sum over parameters of |g|^2),
+ * and, if it is more than about max_norm, every g multiplied by max_norm / (n + 1e-6).  As
+ * torch.nn.utils.clip_grad_norm_, over the trained parameters that are not frozen; squares are
+ * summed in double, in an order that depends on the sizes only.  A max_norm of INFINITY only
+ * measures.  Returns n as it was before.
+ *
+ * Where n is not finite (a NaN or infinity among the gradients, or squares beyond a double), the
+ * gradients are left as they are, so that the caller can skip the step.
+ * Fails (NaN, gradients as they were): max_norm is not above 0; grads is NULL.
+ * R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural
+ * networks, ICML 2013. */
+double optim_clip_grad_norm(NnGrads *grads, double max_norm);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

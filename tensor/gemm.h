@@ -1,0 +1,34 @@
+/* gemm.h -- the matrix product.
+ *
+ * BLIS behind one function (loops when the instruction set is TENSOR_ISA_PLAIN,
+ * the reference in tests).  A row of the result has the same bits whatever the
+ * other rows of the call: BLIS's small-matrix path is off, its context is named
+ * explicitly and it runs on one thread.
+ * Reference: F. Van Zee and R. van de Geijn, BLIS: A Framework for Rapidly
+ * Instantiating BLAS Functionality, ACM TOMS 41(3), 2015. */
+#ifndef TENSOR_GEMM_H
+#define TENSOR_GEMM_H
+#include "tensor/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* c = alpha a b + beta c.   a [.., m, k], b [.., k, n] -> c [.., m, n].
+ *
+ * All three have one float dtype and ndim >= 2.  Leading axes of a and b
+ * broadcast to those of c.  Every strided view is legal for a and b, overlapping
+ * ones too (they are packed first, in memory of `scratch`, given back before
+ * the return); c must not overlap itself nor a nor b.  beta = 0 never reads c,
+ * and k = 0 gives beta c.
+ * Fails (false): out of memory while packing. */
+bool tensor_gemm(double alpha, const Tensor *a, const Tensor *b, double beta, const Tensor *c,
+                 TensorArena *scratch);
+
+/* Name of the BLIS configuration in use ("skx", "haswell", "generic"), or "loops". */
+const char *tensor_gemm_config(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

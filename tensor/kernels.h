@@ -1,0 +1,140 @@
+/* kernels.h -- arithmetic on tensors: the loops under every op.
+ *
+ * The result comes first, as in memcpy.  It has its final shape and its own
+ * memory; inputs may be any strided view that broadcasts to it, and may be the
+ * result itself where their strides are the same.  Shapes and dtypes are the
+ * caller's duty and are asserted.  Every function works on empty tensors.
+ *
+ * One source (kernels.inc) serves F32 and F64 and every instruction set of isa.h.
+ * Vector mathematics is SLEEF's, 1.0 ULP; ends of rows go through the same
+ * vector function on a padded buffer, so an element's bits do not depend on
+ * where it stands or on strides.
+ *
+ * Sums are taken in double for both float types, in an order that depends on
+ * shape and strides only.
+ * Reference for the vector mathematics: N. Shibata and F. Petrogalli, SLEEF: A
+ * Portable Vectorized Library of C Standard Mathematical Functions, IEEE TPDS
+ * 31(6), 2020. */
+#ifndef TENSOR_KERNELS_H
+#define TENSOR_KERNELS_H
+#include "tensor/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* y = f(x), F32 or F64 */
+typedef enum {
+    TENSOR_NEG,
+    TENSOR_EXP,
+    TENSOR_LOG,
+    TENSOR_SQRT,
+    TENSOR_SQUARE,
+    TENSOR_TANH,
+    TENSOR_SIGMOID, /* 1 / (1 + exp(-x)), without overflow for any x */
+    TENSOR_RELU,    /* max(x, 0); NaN stays NaN */
+    TENSOR_ABS,
+    TENSOR_SIGN,    /* -1, 0 or 1; NaN stays NaN */
+    TENSOR_UNARY_COUNT
+} TensorUnary;
+
+/* y = f(a, b), F32 or F64 */
+typedef enum {
+    TENSOR_ADD,
+    TENSOR_SUB,
+    TENSOR_MUL,
+    TENSOR_DIV,
+    TENSOR_POW,     /* libm's special cases */
+    TENSOR_MAXIMUM, /* NaN if either is NaN */
+    TENSOR_MINIMUM, /* likewise */
+    TENSOR_BINARY_COUNT
+} TensorBinary;
+
+/* y = a ? b, y U8, a and b of one dtype, any of the four; IEEE rules for NaN */
+typedef enum {
+    TENSOR_EQ,
+    TENSOR_NE,
+    TENSOR_LT,
+    TENSOR_LE,
+    TENSOR_GT,
+    TENSOR_GE,
+    TENSOR_COMPARE_COUNT
+} TensorCompare;
+
+/* y = a ? b, all U8; any value but 0 counts as true, results are 0 or 1 */
+typedef enum { TENSOR_AND, TENSOR_OR, TENSOR_XOR, TENSOR_LOGICAL_COUNT } TensorLogical;
+
+void tensor_unary(TensorUnary f, const Tensor *y, const Tensor *x);
+void tensor_binary(TensorBinary f, const Tensor *y, const Tensor *a, const Tensor *b);
+void tensor_compare(TensorCompare f, const Tensor *y, const Tensor *a, const Tensor *b);
+void tensor_logical(TensorLogical f, const Tensor *y, const Tensor *a, const Tensor *b);
+void tensor_logical_not(const Tensor *y, const Tensor *x);
+
+/* y = scale x + shift, F32 or F64; scale and shift are rounded to the dtype first,
+ * and the product before the sum */
+void tensor_affine(const Tensor *y, const Tensor *x, double scale, double shift);
+
+/* y += x, F32 or F64.  y must not overlap itself. */
+void tensor_accumulate(const Tensor *y, const Tensor *x);
+
+/* y = x with conversion: between the float types rounded to nearest; from I64 and
+ * U8 to any; from a float to I64 towards zero (NaN gives 0, beyond the range the
+ * nearest bound); to U8: 1 where x is not 0.  Equal dtypes: a plain copy. */
+void tensor_convert(const Tensor *y, const Tensor *x);
+
+/* y = value, rounded to the dtype as by tensor_convert */
+void tensor_fill(const Tensor *y, double value);
+
+/* y = mask ? a : b; mask U8, y, a and b of one dtype, any of the four */
+void tensor_where(const Tensor *y, const Tensor *mask, const Tensor *a, const Tensor *b);
+
+/* ---- over axes ----
+ * y has x's ndim; where x's size is n and y's is 1, x is reduced. */
+void tensor_sum(const Tensor *y, const Tensor *x);            /* an empty sum is 0 */
+void tensor_accumulate_sum(const Tensor *y, const Tensor *x); /* y += the sum */
+void tensor_max(const Tensor *y, const Tensor *x);            /* NaN if one is; of nothing: -infinity */
+
+/* Index of the largest element along axis (the first among equals; NaN counts as
+ * largest); y I64 with size 1 at axis, x's size there is at least 1. */
+void tensor_argmax(const Tensor *y, const Tensor *x, int axis);
+
+/* Along axis, F32 or F64, y of x's shape (logsumexp: size 1 at axis).
+ *   softmax      y_i = exp(x_i - m) / sum_j exp(x_j - m),  m = max x
+ *   log_softmax  y_i = x_i - m - log sum_j exp(x_j - m)
+ *   logsumexp    y   = m + log sum_j exp(x_j - m)
+ * logsumexp of nothing, or of -infinity only, is -infinity; of +infinity, +infinity.
+ * The sum of the exponentials is taken in double. */
+void tensor_softmax(const Tensor *y, const Tensor *x, int axis);
+void tensor_log_softmax(const Tensor *y, const Tensor *x, int axis);
+void tensor_logsumexp(const Tensor *y, const Tensor *x, int axis);
+
+/* ---- by index; index I64, any strides, every entry in 0..n-1 (asserted) ---- */
+
+/* y[.., i, ..] = x[.., index[i], ..] along axis; index 1-d; any dtype */
+void tensor_index_select(const Tensor *y, const Tensor *x, int axis, const Tensor *index);
+/* y[.., index[i], ..] += g[.., i, ..] along axis, F32 or F64, in the order of i */
+void tensor_index_add(const Tensor *y, int axis, const Tensor *index, const Tensor *g);
+/* y[p] = x[p with index[p] at axis]; index has y's shape; any dtype */
+void tensor_gather(const Tensor *y, const Tensor *x, int axis, const Tensor *index);
+/* y[p with index[p] at axis] += g[p], F32 or F64, in row-major order of p */
+void tensor_scatter_add(const Tensor *y, int axis, const Tensor *index, const Tensor *g);
+
+/* The first entry of index (row-major) outside 0..n-1, or `skip` where allowed:
+ * its position, or -1 if there is none. */
+int64_t tensor_index_invalid(const Tensor *index, int64_t n, const int64_t *skip);
+
+/* ---- losses ---- */
+
+/* Rows of logits x [N, V], target I64 [N]; loss [N] = logsumexp(x_n) - x_n[target_n],
+ * 0 where target_n is ignore.  lse [N] receives logsumexp(x_n) for the backward pass. */
+void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
+                          const Tensor *target, int64_t ignore);
+/* dx[n, v] = scale[n] (exp(x[n, v] - lse[n]) - [v = target_n]), 0 where target_n is
+ * ignore.  scale [N] may have a stride of 0. */
+void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tensor *lse,
+                                   const Tensor *target, int64_t ignore, const Tensor *scale);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,48 @@
+/* kernels_avx2.c -- the kernels for AVX2 with FMA.  Compile with -mavx2 -mfma. */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/kernels_table.h"
+
+#if defined(__x86_64__) && !defined(UNROLL_NO_SLEEF)
+#if !defined(__AVX2__) || !defined(__FMA__)
+#error "this file wants -mavx2 -mfma"
+#endif
+#include <sleef.h>
+
+#define REAL float
+#define FN(name) name##_f32
+#define INTEGER int32_t
+#define VMATH TensorVmathF32
+#define SQRT sqrtf
+#define FABS fabsf
+#define VEC __m256
+#define LANES 8
+#define VEC_EXP Sleef_expf8_u10avx2
+#define VEC_LOG Sleef_logf8_u10avx2
+#define VEC_TANH Sleef_tanhf8_u10avx2
+#define VEC_POW Sleef_powf8_u10avx2
+#include "tensor/kernels.inc"
+
+#define REAL double
+#define FN(name) name##_f64
+#define INTEGER int64_t
+#define VMATH TensorVmathF64
+#define SQRT sqrt
+#define FABS fabs
+#define VEC __m256d
+#define LANES 4
+#define VEC_EXP Sleef_expd4_u10avx2
+#define VEC_LOG Sleef_logd4_u10avx2
+#define VEC_TANH Sleef_tanhd4_u10avx2
+#define VEC_POW Sleef_powd4_u10avx2
+#include "tensor/kernels.inc"
+
+const TensorKernelTable tensor_kernels_avx2 = {
+    .f32 = &kernels_f32,
+    .f64 = &kernels_f64,
+    .vmath_f32 = &vmath_f32,
+    .vmath_f64 = &vmath_f64,
+};
+
+#endif

@@ -1,0 +1,50 @@
+/* kernels_avx512.c -- the kernels for AVX-512.  Compile with
+ * -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512. */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/kernels_table.h"
+
+#if defined(__x86_64__) && !defined(UNROLL_NO_SLEEF)
+#if !defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512BW__) || \
+    !defined(__AVX512VL__) || !defined(__FMA__)
+#error "this file wants -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma"
+#endif
+#include <sleef.h>
+
+#define REAL float
+#define FN(name) name##_f32
+#define INTEGER int32_t
+#define VMATH TensorVmathF32
+#define SQRT sqrtf
+#define FABS fabsf
+#define VEC __m512
+#define LANES 16
+#define VEC_EXP Sleef_expf16_u10avx512f
+#define VEC_LOG Sleef_logf16_u10avx512f
+#define VEC_TANH Sleef_tanhf16_u10avx512f
+#define VEC_POW Sleef_powf16_u10avx512f
+#include "tensor/kernels.inc"
+
+#define REAL double
+#define FN(name) name##_f64
+#define INTEGER int64_t
+#define VMATH TensorVmathF64
+#define SQRT sqrt
+#define FABS fabs
+#define VEC __m512d
+#define LANES 8
+#define VEC_EXP Sleef_expd8_u10avx512f
+#define VEC_LOG Sleef_logd8_u10avx512f
+#define VEC_TANH Sleef_tanhd8_u10avx512f
+#define VEC_POW Sleef_powd8_u10avx512f
+#include "tensor/kernels.inc"
+
+const TensorKernelTable tensor_kernels_avx512 = {
+    .f32 = &kernels_f32,
+    .f64 = &kernels_f64,
+    .vmath_f32 = &vmath_f32,
+    .vmath_f64 = &vmath_f64,
+};
+
+#endif

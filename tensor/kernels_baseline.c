@@ -1,0 +1,81 @@
+/* kernels_baseline.c -- the kernels for what every processor of the architecture has:
+ * SSE2 on x86-64, NEON on AArch64, SLEEF's scalar functions elsewhere.
+ *
+ * SLEEF's entry points name their instruction set: those without one choose by the
+ * processor, and results would differ from machine to machine. */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/kernels_table.h"
+
+#ifndef UNROLL_NO_SLEEF
+#include <sleef.h>
+
+#define REAL float
+#define FN(name) name##_f32
+#define INTEGER int32_t
+#define VMATH TensorVmathF32
+#define SQRT sqrtf
+#define FABS fabsf
+#if defined(__x86_64__)
+#define VEC __m128
+#define LANES 4
+#define VEC_EXP Sleef_expf4_u10sse2
+#define VEC_LOG Sleef_logf4_u10sse2
+#define VEC_TANH Sleef_tanhf4_u10sse2
+#define VEC_POW Sleef_powf4_u10sse2
+#elif defined(__aarch64__)
+#define VEC float32x4_t
+#define LANES 4
+#define VEC_EXP Sleef_expf4_u10advsimd
+#define VEC_LOG Sleef_logf4_u10advsimd
+#define VEC_TANH Sleef_tanhf4_u10advsimd
+#define VEC_POW Sleef_powf4_u10advsimd
+#else
+#define VEC float
+#define LANES 1
+#define VEC_EXP Sleef_expf1_u10purec
+#define VEC_LOG Sleef_logf1_u10purec
+#define VEC_TANH Sleef_tanhf1_u10purec
+#define VEC_POW Sleef_powf1_u10purec
+#endif
+#include "tensor/kernels.inc"
+
+#define REAL double
+#define FN(name) name##_f64
+#define INTEGER int64_t
+#define VMATH TensorVmathF64
+#define SQRT sqrt
+#define FABS fabs
+#if defined(__x86_64__)
+#define VEC __m128d
+#define LANES 2
+#define VEC_EXP Sleef_expd2_u10sse2
+#define VEC_LOG Sleef_logd2_u10sse2
+#define VEC_TANH Sleef_tanhd2_u10sse2
+#define VEC_POW Sleef_powd2_u10sse2
+#elif defined(__aarch64__)
+#define VEC float64x2_t
+#define LANES 2
+#define VEC_EXP Sleef_expd2_u10advsimd
+#define VEC_LOG Sleef_logd2_u10advsimd
+#define VEC_TANH Sleef_tanhd2_u10advsimd
+#define VEC_POW Sleef_powd2_u10advsimd
+#else
+#define VEC double
+#define LANES 1
+#define VEC_EXP Sleef_expd1_u10purec
+#define VEC_LOG Sleef_logd1_u10purec
+#define VEC_TANH Sleef_tanhd1_u10purec
+#define VEC_POW Sleef_powd1_u10purec
+#endif
+#include "tensor/kernels.inc"
+
+const TensorKernelTable tensor_kernels_baseline = {
+    .f32 = &kernels_f32,
+    .f64 = &kernels_f64,
+    .vmath_f32 = &vmath_f32,
+    .vmath_f64 = &vmath_f64,
+};
+
+#endif

@@ -1,0 +1,84 @@
+/* kernels_table.h -- what kernels.inc makes for one float type and one instruction
+ * set, and what kernels.c calls.  Internal.
+ *
+ * void * stands for an array of the table's float type; strides count elements. */
+#ifndef TENSOR_KERNELS_TABLE_H
+#define TENSOR_KERNELS_TABLE_H
+#include "tensor/kernels.h"
+#include "tensor/vmath.h"
+
+/* One run of an elementwise kernel: n elements; operand i starts at p[i] and goes
+ * on by stride[i].  Operand 0 is the result; an input may be the same array. */
+typedef void TensorRun(int64_t n, void *const *p, const int64_t *stride, const void *options);
+
+typedef struct {
+    double scale, shift;
+} TensorAffine; /* the options of `affine` */
+
+typedef struct {
+    TensorRun *unary[TENSOR_UNARY_COUNT];
+    TensorRun *binary[TENSOR_BINARY_COUNT];
+    TensorRun *compare[TENSOR_COMPARE_COUNT];
+    TensorRun *affine;
+    TensorRun *accumulate;
+
+    /* Over one run: the sum, the largest element (NaN if one is; -infinity if n = 0). */
+    double (*sum_run)(int64_t n, const void *x, int64_t stride);
+    double (*max_run)(int64_t n, const void *x, int64_t stride);
+
+    /* Over rows, which start row_stride apart: acc[j] gets the n columns added
+     * (compared) that lie `stride` apart. */
+    void (*sum_rows)(int64_t rows, int64_t row_stride, int64_t n, double *acc, const void *x,
+                     int64_t stride);
+    void (*max_rows)(int64_t rows, int64_t row_stride, int64_t n, double *acc, const void *x,
+                     int64_t stride);
+
+    /* The first i with x[i] = the largest; n >= 1; NaN counts as largest. */
+    int64_t (*argmax_run)(int64_t n, const void *x, int64_t stride);
+
+    /* *max = m = max x and *sum = sum of exp(x - m), NaN where m is not finite. */
+    void (*max_sumexp)(int64_t n, const void *x, int64_t stride, double *max, double *sum);
+    void (*softmax)(int64_t n, void *y, int64_t y_stride, const void *x, int64_t x_stride);
+    void (*log_softmax)(int64_t n, void *y, int64_t y_stride, const void *x, int64_t x_stride);
+
+    /* y = scale exp(x - shift); scale and shift are of the float type already. */
+    void (*exp_scaled)(int64_t n, void *y, int64_t y_stride, const void *x, int64_t x_stride,
+                       double shift, double scale);
+} TensorKernels;
+
+typedef struct {
+    const TensorKernels *f32, *f64;
+    const TensorVmathF32 *vmath_f32;
+    const TensorVmathF64 *vmath_f64;
+} TensorKernelTable;
+
+extern const TensorKernelTable tensor_kernels_plain;
+#ifndef UNROLL_NO_SLEEF
+extern const TensorKernelTable tensor_kernels_baseline;
+#ifdef __x86_64__
+extern const TensorKernelTable tensor_kernels_avx2;
+extern const TensorKernelTable tensor_kernels_avx512;
+#endif
+#endif
+
+/* The kernels of a float type for the instruction set in use. */
+const TensorKernels *tensor_kernels(TensorDtype dtype);
+
+/* The run that copies, and converts where the types differ. */
+TensorRun *tensor_convert_run(TensorDtype to, TensorDtype from);
+
+/* ---- for the files that include kernels.inc ---- */
+
+/* Elements handled between two visits to memory: buffers of it stay in the first cache. */
+#define CHUNK 512
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* Before a loop: no pass reads what another pass writes. */
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+#endif

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# leak_check.sh PROGRAM ARGUMENT... -- runs a test and fails if LeakSanitizer reports.
+# Criterion has taken a case's result before its process exits, which is when leaks
+# are found: alone it passes a case that leaks.
+output=$TEST_TMPDIR/leak_check.output
+"$@" 2>&1 | tee "$output"
+status=${PIPESTATUS[0]}
+if grep -aq 'ERROR: LeakSanitizer' "$output"; then
+    echo 'leak_check: memory leaked (see above)'
+    exit 1
+fi
+exit "$status"
