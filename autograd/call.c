@@ -79,8 +79,10 @@ static bool run_shape(AgCall *c, Results *r) {
     return c->op->shape(c);
 }
 
+static bool is_view(const AgCall *c) { return c->out[0].data != NULL; }
+
 static bool run_value(AgCall *c, Results *r) {
-    if (!c->op->value) return true;
+    if (is_view(c)) return true;
     for (int k = 0; k < c->n_out; k++) {
         Tensor *y = &r->out[k];
         Tensor made = ag_new_value(c->tape, y->dtype, y->ndim, y->shape, &r->buffer[k]);
@@ -104,7 +106,7 @@ static const void *save_options(AgCall *c, const void *options, size_t size) {
     return copy ? memcpy(copy, options, size) : NULL;
 }
 
-static AgRecord *new_record(AgCall *c, const AgVar *in) {
+static AgRecord *new_record(AgCall *c, const AgVar *in, bool view) {
     size_t bytes = sizeof(AgRecord) + (size_t)c->n_in * sizeof(uint32_t);
     AgRecord *r = tensor_arena_alloc(c->tape->arena, bytes);
     if (!r) {
@@ -112,14 +114,14 @@ static AgRecord *new_record(AgCall *c, const AgVar *in) {
         return NULL;
     }
     *r = (AgRecord){.op = c->op, .options = c->options, .saved = c->saved, .n_in = c->n_in,
-                    .n_out = c->n_out, .first_out = c->tape->n};
+                    .n_out = c->n_out, .first_out = c->tape->n, .view = view};
     for (int i = 0; i < c->n_in; i++) r->in[i] = in[i].id;
     return r;
 }
 
 /* The results become nodes.  A view shares its input's buffer. */
 static bool push_results(AgCall *c, const Results *r, const AgVar *in, const AgRecord *record,
-                         AgVar *out) {
+                         bool view, AgVar *out) {
     AgTape *t = c->tape;
     for (int k = 0; k < c->n_out; k++) {
         uint32_t id = ag_push_node(t, &r->out[k]);
@@ -127,7 +129,7 @@ static bool push_results(AgCall *c, const Results *r, const AgVar *in, const AgR
         AgNode *n = ag_node(t, id);
         n->op = c->op;
         n->record = record;
-        n->buffer = c->op->value ? r->buffer[k] : ag_node(t, in[0].id)->buffer;
+        n->buffer = view ? ag_node(t, in[0].id)->buffer : r->buffer[k];
         out[k] = ag_var_of(t, id);
     }
     return true;
@@ -141,10 +143,11 @@ static bool call_op(AgCall *c, const AgVar *in, size_t options_size, AgVar *out)
         c->options = save_options(c, options, options_size);
         if (options && !c->options) return false;
     }
+    bool view = is_view(c);
     if (!run_value(c, &r)) return false;
     AgRecord *record = NULL;
-    if (c->recorded && !(record = new_record(c, in))) return false;
-    return push_results(c, &r, in, record, out);
+    if (c->recorded && !(record = new_record(c, in, view))) return false;
+    return push_results(c, &r, in, record, view, out);
 }
 
 static AgTape *tape_of(AgTape *t, int n_in, const AgVar *in) {

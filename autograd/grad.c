@@ -117,29 +117,20 @@ static Tensor new_buffer(Sweep *s, const Tensor *like, AgBuffer **buffer) {
 /* ---- passing down to the base of a view ---- */
 
 static bool is_plain_view(const AgNode *n) {
-    return n->record && !n->op->value && !n->op->overlapping;
+    return n->record && n->record->view && !n->op->overlapping;
 }
 
 static bool is_part_of(const AgNode *n, const AgNode *base) {
     return tensor_numel(&n->value) < tensor_numel(&base->value);
 }
 
-/* The view that the recorded call makes, of other memory than it was recorded with.  The
- * strides may allow none there (a reshape): false, and no error. */
+/* The view that the recorded call makes, of other memory than it was recorded with.  False if
+ * the strides allow none there (a reshape). */
 static bool same_view(AgTape *t, const AgRecord *r, const Tensor *base, Tensor *view) {
     *view = (Tensor){.dtype = base->dtype};
     AgCall c = {.tape = t, .op = r->op, .options = r->options, .n_in = 1, .n_out = 1,
                 .in = &base, .out = view, .scratch = t->scratch};
-    bool abort_on_error = t->abort_on_error;
-    t->abort_on_error = false;
-    bool ok = r->op->shape(&c);
-    t->abort_on_error = abort_on_error;
-    if (!ok) {
-        t->failed = false;
-        t->error[0] = 0;
-        t->n_frames = 0;
-    }
-    return ok;
+    return r->op->shape(&c) && view->data;
 }
 
 /* Makes the entry a buffer of our own: zeros, or a copy of what it holds. */

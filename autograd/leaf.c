@@ -266,7 +266,7 @@ const char *ag_str(AgVar v, char *buf, size_t n) {
                         tensor_describe(x, shape, sizeof shape), v.id);
     if (numel && used >= 0 && (size_t)used < n)
         snprintf(buf + used, n - (size_t)used, " mean %.6g min %.6g max %.6g nan %lld",
-                 sum / (double)numel, low, high, (long long)nan);
+                 nan ? (double)NAN : sum / (double)numel, low, high, (long long)nan);
     return buf;
 }
 

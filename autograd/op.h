@@ -84,10 +84,11 @@ struct AgOp {
      *   a  any dtype, the same for all a         ?  (results) set by shape()
      * `*` after the last input: one or more of that kind.  "fi:f", "a*:a", ":?". */
     const char *signature;
-    /* Checks the inputs (ag_call_fail) and sets each result's ndim and shape.  A view
-     * instead sets the whole of out[0], pointing into in[0]'s memory. */
+    /* Checks the inputs (ag_call_fail) and sets each result's ndim and shape.  For a view, of
+     * an op with one result, it sets the whole of out[0], with data in in[0]'s memory; an op
+     * may choose so call by call. */
     bool (*shape)(AgCall *c);
-    bool (*value)(AgCall *c); /* fills the results; NULL for a view */
+    bool (*value)(AgCall *c); /* fills the results, unless they are a view; NULL: always a view */
     /* Sets gin from gout with the ops of ag.h, so that it can be differentiated again.
      * NULL: results without gradient (integers, masks). */
     bool (*vjp)(AgVjp *v);

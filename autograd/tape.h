@@ -17,6 +17,7 @@ typedef struct {
     const void *saved;
     int n_in, n_out;
     uint32_t first_out;
+    bool view; /* the result lies in in[0]'s memory */
     uint32_t in[];
 } AgRecord;
 

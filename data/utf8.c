@@ -211,7 +211,7 @@ char *data_utf8_letters(const char *text, int64_t n, int64_t *length) {
             in_line = true;
             gap = false;
         } else if (text[i] == '\n' || text[i] == '\r') {
-            in_line = gap = false;
+            in_line = false;
         } else {
             gap = true;
         }

@@ -41,16 +41,18 @@ void nn_params_free(NnParamSet *set) {
 bool nn_params_ok(const NnParamSet *set) { return set && !set->failed; }
 
 const char *nn_params_error(const NnParamSet *set) {
-    return set ? set->error : "out of memory: there is no parameter set";
+    return set ? set->error.message : "out of memory: there is no parameter set";
 }
 
 void nn_params_fail(NnParamSet *set, const char *format, ...) {
     if (!set || set->failed) return;
     set->failed = true;
+    char text[sizeof set->error.message];
     va_list args;
     va_start(args, format);
-    vsnprintf(set->error, sizeof set->error, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    tensor_error_set(&set->error, "%s", text); /* a name may hold what breaks the line */
 }
 
 void *nn_params_alloc(NnParamSet *set, size_t bytes) {
@@ -269,7 +271,7 @@ AgVar nn_var(AgTape *t, const NnParam *p) {
     return ag_leaf(t, p, &leaf);
 }
 
-void nn_bind(AgTape *t, const NnParam *p, AgVar v) {
+void nn_param_bind(AgTape *t, const NnParam *p, AgVar v) {
     if (nn_param_is_nil(p)) {
         fail_nil(t, p);
         return;

@@ -110,7 +110,7 @@ void nn_param_touch(NnParam *p);
 AgVar nn_var(AgTape *t, const NnParam *p);
 /* From here to the tape's reset nn_var(t, p) is v: the model as a function of its parameters.
  * Fails (the tape's error): v is not of p's shape and dtype, or p is nil. */
-void nn_bind(AgTape *t, const NnParam *p, AgVar v);
+void nn_param_bind(AgTape *t, const NnParam *p, AgVar v);
 
 /* ---- gradients ----
  * One gradient for each trained parameter.  A set has one NnGrads of its own, enough for one

@@ -2,6 +2,7 @@
 #ifndef NN_PARAM_SET_H
 #define NN_PARAM_SET_H
 #include "nn/param.h"
+#include "tensor/file.h"
 
 struct NnGrads {
     NnParamSet *set;
@@ -19,7 +20,7 @@ struct NnParamSet {
     NnGrads own;
     NnParam nil;
     bool failed;
-    char error[512];
+    TensorError error;
 };
 
 /* Gives the gradients room for one parameter more and makes it, zero; nil for a buffer.

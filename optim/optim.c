@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "optim/kernels.h"
+#include "tensor/file.h"
 #include "tensor/kernels.h"
 
 typedef enum { SGD, ADAM } Kind;
@@ -15,7 +16,7 @@ typedef enum { SGD, ADAM } Kind;
 /* Options, and for which of the optimiser's parameters; group 0 is for all. */
 typedef struct {
     const char *pattern;
-    double lr, weight_decay;
+    double lr;
     union {
         OptimSgd sgd;
         OptimAdam adam;
@@ -26,7 +27,7 @@ typedef struct {
 typedef struct {
     NnParam *param;
     int group;
-    int64_t steps;
+    int64_t steps;  /* since the slots were made */
     Tensor slot[2]; /* sgd: b, nil until momentum is asked for; adam: m, v */
 } Item;
 
@@ -42,7 +43,7 @@ struct Optim {
     int seen; /* parameters of the set that were looked at */
     double lr;
     bool failed;
-    char error[512];
+    TensorError error;
 };
 
 /* ---- errors ---- */
@@ -50,7 +51,7 @@ struct Optim {
 bool optim_ok(const Optim *opt) { return opt && !opt->failed; }
 
 const char *optim_error(const Optim *opt) {
-    return opt ? opt->error : "out of memory: there is no optimiser";
+    return opt ? opt->error.message : "out of memory: there is no optimiser";
 }
 
 /* Keeps the first; returns false. */
@@ -58,11 +59,12 @@ static bool fail(Optim *opt, const char *format, ...) AG_PRINTF(2, 3);
 static bool fail(Optim *opt, const char *format, ...) {
     if (opt->failed) return false;
     opt->failed = true;
+    char text[sizeof opt->error.message];
     va_list args;
     va_start(args, format);
-    vsnprintf(opt->error, sizeof opt->error, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return false;
+    return tensor_error_set(&opt->error, "%s", text);
 }
 
 /* ---- options ---- */
@@ -202,16 +204,14 @@ static void start(Optim *opt, const char *only, Group group) {
 Optim *optim_sgd_new(NnParamSet *set, OptimSgd options) {
     Optim *opt = new_optim(SGD, set);
     if (!opt || opt->failed || !check_sgd(opt, &options)) return opt;
-    start(opt, options.only,
-          (Group){.lr = options.lr, .weight_decay = options.weight_decay, .sgd = options});
+    start(opt, options.only, (Group){.lr = options.lr, .sgd = options});
     return opt;
 }
 
 Optim *optim_adam_new(NnParamSet *set, OptimAdam options) {
     Optim *opt = new_optim(ADAM, set);
     if (!opt || opt->failed || !check_adam(opt, &options)) return opt;
-    start(opt, options.only,
-          (Group){.lr = options.lr, .weight_decay = options.weight_decay, .adam = options});
+    start(opt, options.only, (Group){.lr = options.lr, .adam = options});
     return opt;
 }
 
@@ -230,14 +230,12 @@ static bool check_group(Optim *opt, Kind kind, const char *pattern, const char *
 
 void optim_sgd_group(Optim *opt, const char *pattern, OptimSgd options) {
     if (!check_group(opt, SGD, pattern, options.only) || !check_sgd(opt, &options)) return;
-    add_pattern_group(opt, pattern, (Group){.lr = options.lr, .weight_decay = options.weight_decay,
-                                            .sgd = options});
+    add_pattern_group(opt, pattern, (Group){.lr = options.lr, .sgd = options});
 }
 
 void optim_adam_group(Optim *opt, const char *pattern, OptimAdam options) {
     if (!check_group(opt, ADAM, pattern, options.only) || !check_adam(opt, &options)) return;
-    add_pattern_group(opt, pattern, (Group){.lr = options.lr, .weight_decay = options.weight_decay,
-                                            .adam = options});
+    add_pattern_group(opt, pattern, (Group){.lr = options.lr, .adam = options});
 }
 
 void optim_set_lr(Optim *opt, double lr) {
@@ -260,7 +258,7 @@ static void step_sgd(const Optim *opt, Item *item, const Tensor *g) {
     OptimSgdScalars s = {.lr = group_lr(opt, item->group),
                          .momentum = group->sgd.momentum,
                          .one_less_dampening = 1 - group->sgd.dampening,
-                         .weight_decay = group->weight_decay,
+                         .weight_decay = group->sgd.weight_decay,
                          .nesterov = group->sgd.nesterov,
                          .first = item->steps == 0};
     Tensor b = group->sgd.momentum != 0 ? item->slot[0] : tensor_nil();
@@ -275,7 +273,7 @@ static void step_adam(const Optim *opt, Item *item, const Tensor *g) {
                           .beta1 = beta1,
                           .beta2 = beta2,
                           .eps = group->adam.eps,
-                          .weight_decay = group->weight_decay,
+                          .weight_decay = group->adam.weight_decay,
                           .correction = sqrt(1 - pow(beta2, n))};
     optim_kernel_adam(&item->param->value, g, &item->slot[0], &item->slot[1], &s);
 }

@@ -14,7 +14,6 @@
 
 #define REAL float
 #define FN(name) name##_f32
-#define INTEGER int32_t
 #define VMATH TensorVmathF32
 #define SQRT sqrtf
 #define FABS fabsf
@@ -28,7 +27,6 @@
 
 #define REAL double
 #define FN(name) name##_f64
-#define INTEGER int64_t
 #define VMATH TensorVmathF64
 #define SQRT sqrt
 #define FABS fabs

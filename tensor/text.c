@@ -45,6 +45,7 @@ static void put_shape(Out *o, const Tensor *x) {
 static void put_element(Out *o, const Tensor *x) {
     if (x->dtype == TENSOR_I64) put(o, "%" PRId64, tensor_get_i64(x, 0));
     else if (x->dtype == TENSOR_U8) put(o, "%d", (int)tensor_get_i64(x, 0));
+    else if (isnan(tensor_get(x, 0))) put(o, "nan"); /* printf may show its sign */
     else put(o, "%.6g", tensor_get(x, 0));
 }
 

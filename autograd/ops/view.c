@@ -1,8 +1,8 @@
 /* reshape, transpose, permute, unsqueeze, expand, narrow, select, chunk, alias: views.
  *
- * shape() makes the view and there is no value().  Each gradient rule is the inverse view, or
- * the op that undoes it; a sweep without create_graph applies shape() to the gradient's own
- * buffer instead. */
+ * shape() makes the view; only reshape has a value(), for strides that allow none.  Each
+ * gradient rule is the inverse view, or the op that undoes it; a sweep without create_graph
+ * applies shape() to the gradient's own buffer instead. */
 #include "autograd/ops/ops.h"
 
 static bool view(AgCall *c, Tensor v) {
@@ -37,7 +37,15 @@ static bool reshape_shape(AgCall *c) {
         return ag_call_fail(c, "%lld elements do not fit a shape of %lld", (long long)n,
                             (long long)known);
     Tensor v = tensor_reshape(x, o->ndim, size);
-    return tensor_is_nil(&v) ? ag_call_fail(c, "strides allow no view") : view(c, v);
+    return tensor_is_nil(&v) ? ag_out_shape(c, 0, o->ndim, size) : view(c, v);
+}
+
+/* Where strides allow no view. */
+static bool reshape_value(AgCall *c) {
+    const Tensor *x = c->in[0];
+    Tensor y = tensor_wrap(c->out[0].data, x->dtype, x->ndim, x->shape);
+    tensor_convert(&y, x);
+    return true;
 }
 
 static bool reshape_vjp(AgVjp *v) {
@@ -60,18 +68,11 @@ static const AgSample reshape_errors[] = {
     {0},
 };
 const AgOp ag_op_reshape = {"reshape",   "the same elements, another shape", "a:a",
-                            reshape_shape, NULL, reshape_vjp, NULL, reshape_samples,
+                            reshape_shape, reshape_value, reshape_vjp, NULL, reshape_samples,
                             reshape_errors, false};
 AgVar ag_reshape(AgVar x, int ndim, const int64_t *shape) {
     AgShape o;
     if (!ag_shape_options(x, "reshape", ndim, shape, &o)) return ag_none(x);
-    if (ag_ok(x) && !tensor_is_contiguous(ag_value(x))) {
-        const Tensor *v = ag_value(x);
-        int64_t flat = tensor_numel(v);
-        Tensor try_flat = tensor_reshape(v, 1, &flat);
-        Tensor try_view = tensor_reshape(v, ndim, shape);
-        if (tensor_is_nil(&try_flat) && tensor_is_nil(&try_view)) x = ag_contiguous(x);
-    }
     return apply(&ag_op_reshape, x, &o, sizeof o);
 }
 

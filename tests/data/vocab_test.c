@@ -113,6 +113,11 @@ Test(vocab, tokens_left_out_are_counted_as_unk) {
     cr_assert(data_vocab_eos(v) == 3);
     data_vocab_free(v);
 
+    o.max_size = 3;
+    v = build("b b\n\n\na", o);
+    check_tokens(v, (const char *[]){"<unk>", "<eos>", "b"}, (int64_t[]){1, 4, 2}, 3);
+    data_vocab_free(v);
+
     o.max_size = 2;
     o.min_count = 100;
     v = build(text, o);

@@ -175,9 +175,9 @@ typedef struct {
 
 static int forward(AgTape *t, const AgVar *x, AgVar *y, void *context) {
     const Model *m = context;
-    nn_bind(t, m->e.weight, x[0]);
-    nn_bind(t, m->m.weight, x[1]);
-    nn_bind(t, m->m.bias, x[2]);
+    nn_param_bind(t, m->e.weight, x[0]);
+    nn_param_bind(t, m->m.weight, x[1]);
+    nn_param_bind(t, m->m.bias, x[2]);
     y[0] = ag_tanh(nn_linear(&m->m, nn_dropout(&m->d, nn_embedding(&m->e, x[3]))));
     return 1;
 }

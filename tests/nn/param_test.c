@@ -157,7 +157,7 @@ Test(param, the_nil_parameter_on_a_tape_tells_the_error_of_its_set) {
     cr_expect(!ag_ok(ag_neg(nn_var(t, p))));
     cr_expect(strstr(ag_tape_error(t), "parameter a: name given twice"), "%s", ag_tape_error(t));
     ag_tape_reset(t);
-    nn_bind(t, p, ag_scalar(t, TENSOR_F32, 1));
+    nn_param_bind(t, p, ag_scalar(t, TENSOR_F32, 1));
     cr_expect(strstr(ag_tape_error(t), "name given twice"), "%s", ag_tape_error(t));
     ag_tape_free(t);
     nn_params_free(set);
@@ -365,15 +365,15 @@ Test(param, a_bound_variable_stands_for_the_parameter_until_the_reset) {
     NnParam *p = add(set, "w");
     AgTape *t = ag_tape_new();
     AgVar v = ag_full(t, TENSOR_F64, 2, s23, 4);
-    nn_bind(t, p, v);
+    nn_param_bind(t, p, v);
     cr_expect_eq(nn_var(t, p).id, v.id);
     ag_tape_reset(t);
     cr_expect_eq(tensor_get(ag_value(nn_var(t, p)), 0), tensor_get(&p->value, 0));
-    nn_bind(t, p, ag_full(t, TENSOR_F64, 1, s3, 4));
+    nn_param_bind(t, p, ag_full(t, TENSOR_F64, 1, s3, 4));
     cr_expect(strstr(ag_tape_error(t), "bind w: expected f64[2,3], got f64[3]"), "%s",
               ag_tape_error(t));
     ag_tape_reset(t);
-    nn_bind(t, p, ag_full(t, TENSOR_F32, 2, s23, 4));
+    nn_param_bind(t, p, ag_full(t, TENSOR_F32, 2, s23, 4));
     cr_expect(strstr(ag_tape_error(t), "got f32[2,3]"), "%s", ag_tape_error(t));
     ag_tape_free(t);
     nn_params_free(set);

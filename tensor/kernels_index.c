@@ -1,0 +1,153 @@
+/* kernels_index.c -- reading and adding by index. */
+#include <assert.h>
+
+#include "tensor/kernels.h"
+#include "tensor/kernels_table.h"
+#include "tensor/strided.h"
+
+static int64_t checked(int64_t index, int64_t n) {
+    assert(index >= 0 && index < n && "index out of range");
+    (void)n;
+    return index;
+}
+
+/* ---- whole slices ---- */
+
+/* For every i, run over the slices to[.., ti, ..] and from[.., fi, ..] along axis,
+ * where one of ti and fi is i and the other is index[i]. */
+static void each_slice(const Tensor *to, const Tensor *from, int axis, const Tensor *index,
+                       bool index_is_to, TensorRun *run) {
+    const int64_t n = index->shape[0], *entry = index->data;
+    const Tensor *indexed = index_is_to ? to : from, *counted = index_is_to ? from : to;
+    const int d = tensor_axis(indexed, axis);
+    assert(index->dtype == TENSOR_I64 && index->ndim == 1);
+    assert(d >= 0 && to->ndim == from->ndim && counted->shape[d] == n);
+    if (n == 0) {
+        return;
+    }
+    assert(indexed->shape[d] > 0);
+    Tensor y = tensor_select(to, d, 0), x = tensor_select(from, d, 0);
+    assert(tensor_same_shape(&y, &x));
+    TensorLoops l = tensor_loops(2, (const Tensor *[]){&y, &x}, y.ndim, y.shape);
+    tensor_loops_sort(&l);
+    if (l.count == 0) {
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = checked(entry[i * index->stride[0]], indexed->shape[d]);
+        int64_t y_at = (index_is_to ? at : i) * to->stride[d] * l.width[0];
+        int64_t x_at = (index_is_to ? i : at) * from->stride[d] * l.width[1];
+        tensor_loops_run(&l, (void *[]){(char *)y.data + y_at, (char *)x.data + x_at}, run, NULL);
+    }
+}
+
+void tensor_index_select(const Tensor *y, const Tensor *x, int axis, const Tensor *index) {
+    assert(x->dtype == y->dtype);
+    each_slice(y, x, axis, index, false, tensor_convert_run(y->dtype, x->dtype));
+}
+
+void tensor_index_add(const Tensor *y, int axis, const Tensor *index, const Tensor *g) {
+    assert(g->dtype == y->dtype && !tensor_is_overlapping(y));
+    each_slice(y, g, axis, index, true, tensor_kernels(y->dtype)->accumulate);
+}
+
+/* ---- single elements ---- */
+
+/* The axis of the indexed tensor, whose elements lie `stride` apart. */
+typedef struct {
+    int64_t size, stride;
+} Axis;
+
+/* p: y, x, index */
+#define GATHER(name, type)                                                                     \
+    static void name(int64_t n, void *const *p, const int64_t *s, const void *options) {       \
+        const Axis *axis = options;                                                            \
+        type *y = p[0];                                                                        \
+        const type *x = p[1];                                                                  \
+        const int64_t *index = p[2];                                                           \
+        for (int64_t i = 0; i < n; i++) {                                                      \
+            y[i * s[0]] = x[i * s[1] + checked(index[i * s[2]], axis->size) * axis->stride];   \
+        }                                                                                      \
+    }
+GATHER(gather_f32, float)
+GATHER(gather_f64, double)
+GATHER(gather_i64, int64_t)
+GATHER(gather_u8, uint8_t)
+
+/* p: g, y, index */
+#define SCATTER_ADD(name, type)                                                                \
+    static void name(int64_t n, void *const *p, const int64_t *s, const void *options) {       \
+        const Axis *axis = options;                                                            \
+        const type *g = p[0];                                                                  \
+        type *y = p[1];                                                                        \
+        const int64_t *index = p[2];                                                           \
+        for (int64_t i = 0; i < n; i++) {                                                      \
+            y[i * s[1] + checked(index[i * s[2]], axis->size) * axis->stride] += g[i * s[0]];  \
+        }                                                                                      \
+    }
+SCATTER_ADD(scatter_add_f32, float)
+SCATTER_ADD(scatter_add_f64, double)
+
+/* The nest over index's shape: t, whole (the indexed tensor; its axis is left to the
+ * index, by a stride of 0), index.  Other axes of whole may be longer than index's. */
+static TensorLoops index_loops(const Tensor *t, const Tensor *whole, int d,
+                               const Tensor *index) {
+    Tensor part = *whole;
+    assert(index->dtype == TENSOR_I64 && tensor_same_shape(t, index));
+    assert(d >= 0 && whole->ndim == index->ndim);
+    for (int k = 0; k < part.ndim; k++) {
+        assert(k == d || index->shape[k] <= whole->shape[k]);
+        part.shape[k] = index->shape[k];
+    }
+    part.stride[d] = 0;
+    return tensor_loops(3, (const Tensor *[]){t, &part, index}, index->ndim, index->shape);
+}
+
+void tensor_gather(const Tensor *y, const Tensor *x, int axis, const Tensor *index) {
+    static TensorRun *const runs[] = {[TENSOR_F32] = gather_f32,
+                                      [TENSOR_F64] = gather_f64,
+                                      [TENSOR_I64] = gather_i64,
+                                      [TENSOR_U8] = gather_u8};
+    const int d = tensor_axis(x, axis);
+    assert(x->dtype == y->dtype);
+    TensorLoops l = index_loops(y, x, d, index);
+    Axis o = {.size = x->shape[d], .stride = x->stride[d]};
+    tensor_loops_sort(&l);
+    tensor_loops_run(&l, (void *[]){y->data, x->data, index->data}, runs[y->dtype], &o);
+}
+
+void tensor_scatter_add(const Tensor *y, int axis, const Tensor *index, const Tensor *g) {
+    const int d = tensor_axis(y, axis);
+    assert(g->dtype == y->dtype && tensor_dtype_is_float(y->dtype));
+    assert(!tensor_is_overlapping(y));
+    TensorLoops l = index_loops(g, y, d, index);
+    Axis o = {.size = y->shape[d], .stride = y->stride[d]};
+    tensor_loops_merge(&l);
+    tensor_loops_run_in_order(&l, (void *[]){g->data, y->data, index->data},
+                              y->dtype == TENSOR_F32 ? scatter_add_f32 : scatter_add_f64, &o);
+}
+
+int64_t tensor_index_invalid(const Tensor *index, int64_t n, const int64_t *skip) {
+    TensorLoops l = tensor_loops(1, &index, index->ndim, index->shape);
+    int64_t at[TENSOR_MAX_DIMS] = {0}, first = 0;
+    void *p[] = {index->data};
+    assert(index->dtype == TENSOR_I64);
+    if (l.count == 0) {
+        return -1;
+    }
+    tensor_loops_merge(&l);
+    const int inner = l.ndim - 1;
+    const int64_t length = inner >= 0 ? l.size[inner] : 1;
+    const int64_t stride = inner >= 0 ? l.stride[inner][0] : 0;
+    do {
+        const int64_t *entry = p[0];
+        for (int64_t i = 0; i < length; i++) {
+            int64_t e = entry[i * stride];
+            if ((e < 0 || e >= n) && (skip == NULL || e != *skip)) {
+                return first + i;
+            }
+        }
+        first += length;
+    } while (tensor_loops_next(&l, inner, at, p));
+    return -1;
+}

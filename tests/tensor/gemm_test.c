@@ -1,0 +1,207 @@
+/* The matrix product against plain loops, for every layout of memory and instruction set. */
+#include "tensor/gemm.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "tensor/isa.h"
+#include "tensor/kernels.h"
+#include "tensor/rng.h"
+
+static TensorArena *arena, *scratch;
+static void start(void) {
+    arena = tensor_arena_new();
+    scratch = tensor_arena_new();
+}
+static void stop(void) {
+    tensor_arena_free(arena);
+    tensor_arena_free(scratch);
+}
+TestSuite(gemm, .init = start, .fini = stop);
+
+#define EACH_ISA(isa)                                                       \
+    for (TensorIsa isa = TENSOR_ISA_PLAIN; isa < TENSOR_ISA_COUNT; isa++) \
+        if (tensor_isa_set(isa))
+
+enum { ROWS, COLUMNS, GAPS, REPEATED_ROWS, REPEATED_COLUMNS, LAYOUTS };
+
+/* A matrix of the given shape in one of the layouts, with random values. */
+static Tensor random_matrix(TensorDtype dtype, int64_t m, int64_t n, int layout, uint64_t seed) {
+    TensorRngKey key = {seed, (uint64_t)layout, 0};
+    Tensor x;
+    if (layout == COLUMNS) {
+        Tensor turned = tensor_new(arena, dtype, 2, (int64_t[]){n, m});
+        x = tensor_transpose(&turned, 0, 1);
+    } else if (layout == GAPS) {
+        Tensor wide = tensor_new(arena, dtype, 3, (int64_t[]){m, n, 3});
+        x = tensor_select(&wide, 2, 1);
+    } else {
+        x = tensor_new(arena, dtype, 2, (int64_t[]){layout == REPEATED_ROWS ? 1 : m,
+                                                   layout == REPEATED_COLUMNS ? 1 : n});
+    }
+    tensor_rng_fill_uniform(&x, key, -1, 1);
+    return tensor_expand(&x, 2, (int64_t[]){m, n});
+}
+
+static Tensor naive(double alpha, const Tensor *a, const Tensor *b, double beta, const Tensor *c) {
+    Tensor y = tensor_new(arena, TENSOR_F64, 2, c->shape);
+    int64_t m = c->shape[0], n = c->shape[1], k = a->shape[1];
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            long double sum = 0;
+            for (int64_t l = 0; l < k; l++)
+                sum += (long double)tensor_get(a, i * k + l) * tensor_get(b, l * n + j);
+            double old = beta == 0 ? 0 : beta * tensor_get(c, i * n + j);
+            tensor_set(&y, i * n + j, (double)(alpha * sum) + old);
+        }
+    return y;
+}
+
+static double distance(const Tensor *a, const Tensor *b) {
+    double worst = 0;
+    for (int64_t i = 0; i < tensor_numel(a); i++) {
+        double d = fabs(tensor_get(a, i) - tensor_get(b, i));
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
+    }
+    return worst;
+}
+
+static void check(TensorDtype dtype, int64_t m, int64_t n, int64_t k, int la, int lb, int lc,
+                  double alpha, double beta) {
+    tensor_arena_reset(arena);
+    Tensor a = random_matrix(dtype, m, k, la, 1), b = random_matrix(dtype, k, n, lb, 2);
+    Tensor c = random_matrix(dtype, m, n, lc, 3);
+    if (beta == 0) tensor_fill(&c, NAN); /* must not be read */
+    Tensor want = naive(alpha, &a, &b, beta, &c);
+    cr_assert(tensor_gemm(alpha, &a, &b, beta, &c, scratch));
+    double eps = dtype == TENSOR_F32 ? 6e-8 : 1.2e-16, bound = 4 * eps * ((double)k + 4) * (1 + fabs(alpha));
+    double d = distance(&c, &want);
+    cr_assert(d <= bound, "%s %s [%lld,%lld,%lld] layouts %d %d %d: %g > %g",
+              tensor_isa_name(tensor_isa()), tensor_dtype_name(dtype), (long long)m, (long long)n,
+              (long long)k, la, lb, lc, d, bound);
+    cr_assert_eq(tensor_arena_bytes(scratch), 0);
+}
+
+Test(gemm, agrees_with_loops_for_sizes_around_every_block) {
+    static const int64_t sizes[] = {0, 1, 2, 5, 7, 12, 13, 31, 33, 65};
+    enum { N = sizeof sizes / sizeof *sizes };
+    EACH_ISA(isa)
+        for (int f64 = 0; f64 < 2; f64++)
+            for (int i = 0; i < N * N * N; i += 3) {
+                int64_t m = sizes[i % N], n = sizes[i / N % N], k = sizes[i / N / N];
+                check(f64 ? TENSOR_F64 : TENSOR_F32, m, n, k, ROWS, ROWS, ROWS, 1, i % 2);
+            }
+    EACH_ISA(isa) {
+        check(TENSOR_F32, 33, 25, 385, ROWS, COLUMNS, ROWS, 1, 0);
+        check(TENSOR_F64, 33, 25, 385, COLUMNS, ROWS, ROWS, 1, 1);
+    }
+}
+
+Test(gemm, takes_every_layout_of_memory) {
+    static const int64_t sizes[][3] = {{4, 5, 6}, {1, 7, 3}, {7, 1, 3}, {7, 3, 1}, {1, 1, 9}, {40, 30, 20}};
+    EACH_ISA(isa)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int la = 0; la < LAYOUTS; la++)
+                for (int lb = 0; lb < LAYOUTS; lb++)
+                    for (int lc = 0; lc <= GAPS; lc++)
+                        check(lb % 2 ? TENSOR_F32 : TENSOR_F64, sizes[s][0], sizes[s][1],
+                              sizes[s][2], la, lb, lc, -2, lc ? .5 : 0);
+}
+
+Test(gemm, scales_and_adds) {
+    static const double factors[] = {0, 1, -1, .5};
+    EACH_ISA(isa)
+        for (int i = 0; i < 16; i++)
+            for (int64_t k = 0; k < 4; k += 3)
+                check(TENSOR_F64, 5, 6, k, ROWS, ROWS, ROWS, factors[i % 4], factors[i / 4]);
+}
+
+Test(gemm, broadcasts_over_leading_axes) {
+    static const struct {
+        int na, nb, nc;
+        int64_t a[5], b[5], c[5];
+    } cases[] = {
+        {3, 3, 3, {2, 3, 4}, {2, 4, 5}, {2, 3, 5}},
+        {3, 2, 3, {2, 3, 4}, {4, 5}, {2, 3, 5}},
+        {2, 3, 3, {3, 4}, {2, 4, 5}, {2, 3, 5}},
+        {4, 3, 4, {2, 1, 3, 4}, {6, 4, 5}, {2, 6, 3, 5}},
+        {3, 3, 3, {0, 3, 4}, {0, 4, 5}, {0, 3, 5}},
+    };
+    EACH_ISA(isa)
+        for (size_t s = 0; s < sizeof cases / sizeof *cases; s++) {
+            tensor_arena_reset(arena);
+            Tensor a = tensor_new(arena, TENSOR_F64, cases[s].na, cases[s].a);
+            Tensor b = tensor_new(arena, TENSOR_F64, cases[s].nb, cases[s].b);
+            Tensor c = tensor_new(arena, TENSOR_F64, cases[s].nc, cases[s].c);
+            tensor_rng_fill_uniform(&a, (TensorRngKey){1, 0, 0}, -1, 1);
+            tensor_rng_fill_uniform(&b, (TensorRngKey){2, 0, 0}, -1, 1);
+            cr_assert(tensor_gemm(1, &a, &b, 0, &c, scratch));
+            int64_t lead[TENSOR_MAX_DIMS], n = tensor_numel(&c) / 15;
+            memcpy(lead, cases[s].c, sizeof cases[s].c);
+            Tensor wide_a = c, wide_b = c;
+            lead[c.ndim - 1] = 4;
+            wide_a = tensor_expand(&a, c.ndim, lead);
+            lead[c.ndim - 2] = 4, lead[c.ndim - 1] = 5;
+            wide_b = tensor_expand(&b, c.ndim, lead);
+            for (int64_t p = 0; p < n; p++)
+                for (int64_t i = 0; i < 3; i++)
+                    for (int64_t j = 0; j < 5; j++) {
+                        double sum = 0;
+                        for (int64_t l = 0; l < 4; l++)
+                            sum += tensor_get(&wide_a, p * 12 + i * 4 + l) *
+                                   tensor_get(&wide_b, p * 20 + l * 5 + j);
+                        double got = tensor_get(&c, p * 15 + i * 5 + j);
+                        cr_assert_float_eq(got, sum, 1e-14);
+                    }
+        }
+}
+
+Test(gemm, bits_of_a_row_do_not_depend_on_the_other_rows) {
+    static const int64_t sizes[][2] = {{30, 70}, {256, 1024}, {385, 33}};
+    EACH_ISA(isa)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int f64 = 0; f64 < 2; f64++) {
+                tensor_arena_reset(arena);
+                TensorDtype dtype = f64 ? TENSOR_F64 : TENSOR_F32;
+                enum { M = 205 };
+                int64_t k = sizes[s][0], n = sizes[s][1];
+                Tensor a = random_matrix(dtype, M, k, ROWS, 1), b = random_matrix(dtype, k, n, COLUMNS, 2);
+                Tensor all = tensor_new(arena, dtype, 2, (int64_t[]){M, n});
+                cr_assert(tensor_gemm(1, &a, &b, 0, &all, scratch));
+                static const int64_t counts[] = {1, 2, 31, 32, 100};
+                for (size_t r = 0; r < sizeof counts / sizeof *counts; r++) {
+                    Tensor part = tensor_narrow(&a, 0, 7, counts[r]);
+                    Tensor some = tensor_new(arena, dtype, 2, (int64_t[]){counts[r], n});
+                    cr_assert(tensor_gemm(1, &part, &b, 0, &some, scratch));
+                    Tensor same = tensor_narrow(&all, 0, 7, counts[r]);
+                    cr_assert(!memcmp(some.data, same.data, (size_t)(counts[r] * n) * tensor_dtype_size(dtype)),
+                              "%s, %lld rows", tensor_isa_name(isa), (long long)counts[r]);
+                }
+            }
+}
+
+Test(gemm, lets_nan_and_infinity_through) {
+    EACH_ISA(isa) {
+        double zero[] = {0, 0, 0, 0}, odd[] = {NAN, 1, INFINITY, 2}, y[4];
+        int64_t two[] = {2, 2};
+        Tensor a = tensor_wrap(zero, TENSOR_F64, 2, two), b = tensor_wrap(odd, TENSOR_F64, 2, two),
+               c = tensor_wrap(y, TENSOR_F64, 2, two);
+        cr_assert(tensor_gemm(1, &a, &b, 0, &c, scratch));
+        cr_expect(isnan(y[0]) && isnan(y[2]) && y[1] == 0 && y[3] == 0);
+    }
+}
+
+Test(gemm, takes_good_kernels_on_good_processors) {
+    cr_log_info("%s, BLIS configuration %s", tensor_isa_name(tensor_isa()), tensor_gemm_config());
+    if (tensor_isa_set(TENSOR_ISA_AVX2)) cr_expect(strcmp(tensor_gemm_config(), "generic"));
+    if (tensor_isa_set(TENSOR_ISA_AVX512)) cr_expect_str_eq(tensor_gemm_config(), "skx");
+    cr_expect(tensor_isa_set(TENSOR_ISA_PLAIN));
+    cr_expect_str_eq(tensor_gemm_config(), "loops");
+}
+
+Test(gemm, out_of_memory_while_packing_is_a_status) {
+    Tensor a = random_matrix(TENSOR_F32, 600, 600, REPEATED_ROWS, 1), c = random_matrix(TENSOR_F32, 600, 600, ROWS, 2);
+    tensor_arena_set_limit(scratch, 1 << 20);
+    cr_expect(!tensor_gemm(1, &a, &a, 0, &c, scratch));
+}
