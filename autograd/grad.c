@@ -149,20 +149,31 @@ static bool make_ours(Sweep *s, uint32_t id) {
     return true;
 }
 
+static bool in_base(Sweep *s, const AgNode *n, Tensor *to, int chain);
+
+enum { LONGEST_CHAIN = 32 }; /* of views of views; beyond it their rules serve */
+
 /* The memory in which node id's gradient is being added up, if there is one already, or if
- * one can be opened in the base of a view. */
-static bool destination(Sweep *s, uint32_t id, Tensor *to) {
+ * one can be opened in the base of a chain of views. */
+static bool destination_in(Sweep *s, uint32_t id, Tensor *to, int chain) {
     Entry *e = entry_of(s, id);
     if (e->present) {
         *to = e->value;
         return is_ours(e);
     }
     const AgNode *n = ag_node(s->t, id);
-    if (e->own || !is_plain_view(n)) return false;
+    if (e->own || !is_plain_view(n) || chain == LONGEST_CHAIN) return false;
+    return needs(s, n->record->in[0]) && in_base(s, n, to, chain + 1);
+}
+
+static bool destination(Sweep *s, uint32_t id, Tensor *to) { return destination_in(s, id, to, 0); }
+
+/* The place of view n in its base's gradient; a base without one gets one if the view is only a
+ * part of it (the whole can be adopted without zeros or copies). */
+static bool in_base(Sweep *s, const AgNode *n, Tensor *to, int chain) {
     uint32_t parent = n->record->in[0];
-    if (!needs(s, parent)) return false;
     Tensor base;
-    if (!destination(s, parent, &base)) {
+    if (!destination_in(s, parent, &base, chain)) {
         if (!is_part_of(n, ag_node(s->t, parent)) || !make_ours(s, parent)) return false;
         base = entry_of(s, parent)->value;
     }
@@ -382,13 +393,8 @@ static void pass_on_by_rule(Sweep *s, const AgRecord *r) {
 static bool pass_on_in_place(Sweep *s, uint32_t id) {
     const AgNode *n = ag_node(s->t, id);
     if (s->create_graph || !is_plain_view(n)) return false;
-    uint32_t parent = n->record->in[0];
-    Tensor base, to;
-    if (!destination(s, parent, &base)) {
-        if (!is_part_of(n, ag_node(s->t, parent)) || !make_ours(s, parent)) return false;
-        base = entry_of(s, parent)->value;
-    }
-    if (!same_view(s->t, n->record, &base, &to)) return false;
+    Tensor to;
+    if (!in_base(s, n, &to, 0)) return false;
     tensor_accumulate(&to, &entry_of(s, id)->value);
     return true;
 }

@@ -262,6 +262,14 @@ Test(grad, selects_of_a_long_sequence_cost_linear_memory) {
     cr_expect_lt(used[1], 3 * used[0], "%zu bytes for 100 steps, %zu for 200", used[0], used[1]);
 }
 
+Test(grad, of_a_very_long_chain_of_views) {
+    AgVar x = ag_full(t, TENSOR_F64, 1, (int64_t[]){3}, 2), v = x, g;
+    for (int i = 0; i < 100000; i++) v = ag_narrow(v, 0, 0, i < 10 ? 3 : 2);
+    cr_assert(ag_grad(ag_sum(v, AG_ALL_AXES, false), ones, 1, &x, &g, false), "%s",
+              ag_tape_error(t));
+    for (int i = 0; i < 3; i++) cr_expect_eq(tensor_get(ag_value(g), i), i < 2);
+}
+
 Test(grad, one_buffer_for_two_inputs_is_not_added_twice) {
     /* add hands its own gradient to both inputs; each then receives more. */
     AgVar a = scalar(2), b = scalar(5);
