@@ -98,6 +98,10 @@ void ag_tape_rows(AgTape *t, int64_t first, int64_t total);
 /* Most bytes the tape may take from the system (0: no limit); more is the error
  * `out of memory`. */
 void ag_tape_set_memory_limit(AgTape *t, size_t bytes);
+/* Memory that ends with the tape's next reset (or release of a mark set before), aligned for
+ * every type, contents undefined: for layers that need lists.  Fails (NULL, and the tape's
+ * error): out of memory. */
+void *ag_tape_alloc(AgTape *t, size_t bytes);
 size_t ag_tape_bytes(const AgTape *t);    /* in use by values and gradients */
 size_t ag_tape_reserved(const AgTape *t); /* taken from the system */
 int64_t ag_tape_count(const AgTape *t);   /* variables since the reset */

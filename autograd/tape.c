@@ -224,6 +224,14 @@ static void apply_limit(AgTape *t, TensorArena *a) {
     tensor_arena_set_limit(a, limit);
 }
 
+void *ag_tape_alloc(AgTape *t, size_t bytes) {
+    if (t->failed) return NULL;
+    apply_limit(t, t->arena);
+    void *p = tensor_arena_alloc(t->arena, bytes);
+    if (!p) ag_fail_memory(t, "tape_alloc", bytes);
+    return p;
+}
+
 Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
                     AgBuffer **buffer) {
     *buffer = NULL;

@@ -50,7 +50,9 @@ static bool check_sizes(NnParamSet *set, const char *name, int64_t I, int64_t H,
 }
 
 /* A layer of a set that failed: its use on a tape records the set's error. */
-static NnLinear nil_linear(const NnParamSet *set) { return (NnLinear){nn_params_at(set, -1), NULL}; }
+static NnLinear nil_linear(const NnParamSet *set) {
+    return (NnLinear){nn_params_at(set, -1), NULL};
+}
 
 NnLstmCell nn_lstm_cell_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                              const NnLstmCellOptions *options) {
@@ -167,13 +169,6 @@ static AgVar run_pass(const NnLstmLayer *m, AgVar x, bool reverse, NnLstmState *
     return y;
 }
 
-/* Memory for n handles that ends with the tape's variables: taken as a variable, so that a loop
- * of equal steps asks the system for nothing. */
-static AgVar *new_handles(AgTape *t, int64_t n) {
-    AgVar bytes = ag_full(t, TENSOR_U8, 1, (int64_t[]){n * (int64_t)sizeof(AgVar)}, 0);
-    return ag_ok(bytes) ? ag_value(bytes)->data : NULL;
-}
-
 static bool check_sequence(const NnLstm *m, AgVar x) {
     const char *axes = m->batch_first ? "B,T" : "T,B";
     int64_t T = ag_dim(x, m->batch_first);
@@ -204,7 +199,7 @@ static NnLstmOutput run_layers(const NnLstm *m, AgVar x, const NnLstmState *s) {
     AgTape *t = x.tape;
     int64_t T = ag_dim(x, 0), B = ag_dim(x, 1);
     int n = m->L * m->D;
-    AgVar *hs = new_handles(t, T + 2 * n);
+    AgVar *hs = ag_tape_alloc(t, (size_t)(T + 2 * n) * sizeof *hs);
     if (!hs) return (NnLstmOutput){{t, 0, 0}, {t, 0, 0}, {t, 0, 0}};
     AgVar *hn = hs + T, *cn = hn + n, zero = {t, 0, 0};
     if (!s) zero = ag_full(t, ag_dtype(x), 2, (int64_t[]){B, m->H}, 0);

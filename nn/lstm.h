@@ -75,7 +75,7 @@ typedef struct {
 
 typedef struct {
     int num_layers;       /* L; 0 means 1 */
-    bool bidirectional;   /* D = 2: a second pass of each layer runs from the last step to the first */
+    bool bidirectional;   /* D = 2: each layer has a second pass, from the last step to the first */
     bool no_bias;
     bool batch_first;     /* x and y are [B, T, ..] */
     double dropout;       /* of the outputs of all layers but the last, in training */

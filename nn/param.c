@@ -124,18 +124,17 @@ static bool grow_list(NnParamSet *set) {
 /* The text of a shape that cannot be made, for messages. */
 static const char *shape_text(int ndim, const int64_t *shape, char *buf, size_t n) {
     size_t used = (size_t)snprintf(buf, n, "[");
-    for (int d = 0; d < ndim && d < TENSOR_MAX_DIMS && used + 24 < n; d++)
+    for (int d = 0; d < ndim && used + 24 < n; d++)
         used += (size_t)snprintf(buf + used, n - used, "%s%lld", d ? "," : "",
                                  (long long)shape[d]);
     snprintf(buf + used, n - used, "]");
     return buf;
 }
 
-static bool shape_valid(int ndim, const int64_t *shape) {
-    if (ndim < 0 || ndim > TENSOR_MAX_DIMS) return false;
+static bool has_negative(int ndim, const int64_t *shape) {
     for (int d = 0; d < ndim; d++)
-        if (shape[d] < 0) return false;
-    return true;
+        if (shape[d] < 0) return true;
+    return false;
 }
 
 /* A parameter with memory but no values yet, not in the list; NULL when out of memory. */
@@ -159,8 +158,10 @@ static NnParam *add_param(NnParamSet *set, bool trainable, NnInit init, int ndim
     char text[256];
     if (why) {
         nn_params_fail(set, "parameter %.200s: %s", name, why);
-    } else if (!shape_valid(ndim, shape)) {
-        nn_params_fail(set, "parameter %s: no shape: %d axes, %s", name, ndim,
+    } else if (ndim < 0 || ndim > TENSOR_MAX_DIMS) {
+        nn_params_fail(set, "parameter %s: %d axes", name, ndim);
+    } else if (has_negative(ndim, shape)) {
+        nn_params_fail(set, "parameter %s: no shape: %s", name,
                        shape_text(ndim, shape, text, sizeof text));
     } else {
         NnParam *p = new_param(set, name, ndim, shape, trainable);

@@ -106,8 +106,9 @@ static inline void optim_group(Optim *opt, const char *pattern, OptimAdam option
     optim_adam_group(opt, pattern, options);
 }
 #else
-#define optim_group(opt, pattern, options)                                                  \
-    _Generic((options), OptimSgd: optim_sgd_group, OptimAdam: optim_adam_group)(opt, pattern, \
-                                                                                options)
+/* Variadic, so that a compound literal may stand there with its commas. */
+#define optim_group(opt, pattern, ...) \
+    _Generic((__VA_ARGS__), OptimSgd: optim_sgd_group, OptimAdam: optim_adam_group)( \
+        opt, pattern, __VA_ARGS__)
 #endif
 #endif

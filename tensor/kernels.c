@@ -55,7 +55,8 @@ static bool is_apart_or_same(const Tensor *y, const Tensor *x) {
 static void elementwise(TensorRun *run, const void *options, int operands,
                         const Tensor *const *t) {
     void *p[TENSOR_MAX_OPERANDS];
-    TensorLoops l = tensor_loops(operands, t, t[0]->ndim, t[0]->shape);
+    TensorLoops l;
+    tensor_loops(&l, operands, t, t[0]->ndim, t[0]->shape);
     for (int i = 0; i < operands; i++) {
         assert(is_apart_or_same(t[0], t[i]));
         p[i] = t[i]->data;

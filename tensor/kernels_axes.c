@@ -172,7 +172,8 @@ static bool wants_runs(const TensorLoops *kept, const TensorLoops *reduced,
 static void reduce(const Reduction *f, const Tensor *y, const Tensor *x, bool accumulate) {
     assert(x->dtype == y->dtype && x->ndim == y->ndim);
     assert(!tensor_is_overlapping(y));
-    TensorLoops all = tensor_loops(2, (const Tensor *[]){x, y}, x->ndim, x->shape);
+    TensorLoops all;
+    tensor_loops(&all, 2, (const Tensor *[]){x, y}, x->ndim, x->shape);
     if (all.count == 0) {
         reduce_nothing(f, y, accumulate);
         return;
@@ -222,28 +223,27 @@ typedef struct {
 } Lines;
 
 /* y's size along axis is that of x, or 1. */
-static Lines lines_along(const Tensor *y, const Tensor *x, int axis) {
+static void lines_along(Lines *s, const Tensor *y, const Tensor *x, int axis) {
     const int d = tensor_axis(x, axis);
     Tensor u = *y, v = *x;
     assert(d >= 0 && y->ndim == x->ndim);
     assert(y->shape[d] == x->shape[d] || y->shape[d] == 1);
     u.shape[d] = v.shape[d] = 1;
     assert(tensor_same_shape(&u, &v));
-    Lines s = {.l = tensor_loops(2, (const Tensor *[]){&u, &v}, x->ndim, u.shape),
-               .n = x->shape[d],
-               .y_stride = y->stride[d],
-               .x_stride = x->stride[d],
-               .p = {y->data, x->data}};
-    if (s.l.count > 0) {
-        tensor_loops_sort(&s.l);
-    }
-    return s;
+    tensor_loops(&s->l, 2, (const Tensor *[]){&u, &v}, x->ndim, u.shape);
+    tensor_loops_sort(&s->l);
+    s->n = x->shape[d];
+    s->y_stride = y->stride[d];
+    s->x_stride = x->stride[d];
+    s->p[0] = y->data;
+    s->p[1] = x->data;
 }
 
 void tensor_argmax(const Tensor *y, const Tensor *x, int axis) {
     const TensorKernels *k = tensor_kernels(x->dtype);
-    Lines s = lines_along(y, x, axis);
+    Lines s;
     int64_t at[TENSOR_MAX_DIMS] = {0};
+    lines_along(&s, y, x, axis);
     assert(y->dtype == TENSOR_I64 && y->shape[tensor_axis(y, axis)] == 1 && s.n >= 1);
     if (s.l.count == 0) {
         return;
@@ -257,8 +257,9 @@ void tensor_argmax(const Tensor *y, const Tensor *x, int axis) {
 static void each_line(void (*f)(int64_t n, void *y, int64_t y_stride, const void *x,
                                 int64_t x_stride),
                       const Tensor *y, const Tensor *x, int axis) {
-    Lines s = lines_along(y, x, axis);
+    Lines s;
     int64_t at[TENSOR_MAX_DIMS] = {0};
+    lines_along(&s, y, x, axis);
     assert(y->dtype == x->dtype && tensor_same_shape(y, x));
     if (s.l.count == 0 || s.n == 0) {
         return;
@@ -293,8 +294,9 @@ static LogSumExp log_sum_exp(const TensorKernels *k, int64_t n, const void *x, i
 void tensor_logsumexp(const Tensor *y, const Tensor *x, int axis) {
     const TensorKernels *k = tensor_kernels(x->dtype);
     const Target to = {.dtype = y->dtype};
-    Lines s = lines_along(y, x, axis);
+    Lines s;
     int64_t at[TENSOR_MAX_DIMS] = {0};
+    lines_along(&s, y, x, axis);
     assert(y->dtype == x->dtype && y->shape[tensor_axis(y, axis)] == 1);
     if (s.l.count == 0) {
         return;

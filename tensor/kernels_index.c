@@ -28,7 +28,8 @@ static void each_slice(const Tensor *to, const Tensor *from, int axis, const Ten
     assert(indexed->shape[d] > 0);
     Tensor y = tensor_select(to, d, 0), x = tensor_select(from, d, 0);
     assert(tensor_same_shape(&y, &x));
-    TensorLoops l = tensor_loops(2, (const Tensor *[]){&y, &x}, y.ndim, y.shape);
+    TensorLoops l;
+    tensor_loops(&l, 2, (const Tensor *[]){&y, &x}, y.ndim, y.shape);
     tensor_loops_sort(&l);
     if (l.count == 0) {
         return;
@@ -90,8 +91,8 @@ SCATTER_ADD(scatter_add_f64, double)
 
 /* The nest over index's shape: t, whole (the indexed tensor; its axis is left to the
  * index, by a stride of 0), index.  Other axes of whole may be longer than index's. */
-static TensorLoops index_loops(const Tensor *t, const Tensor *whole, int d,
-                               const Tensor *index) {
+static void index_loops(TensorLoops *l, const Tensor *t, const Tensor *whole, int d,
+                        const Tensor *index) {
     Tensor part = *whole;
     assert(index->dtype == TENSOR_I64 && tensor_same_shape(t, index));
     assert(d >= 0 && whole->ndim == index->ndim);
@@ -100,7 +101,7 @@ static TensorLoops index_loops(const Tensor *t, const Tensor *whole, int d,
         part.shape[k] = index->shape[k];
     }
     part.stride[d] = 0;
-    return tensor_loops(3, (const Tensor *[]){t, &part, index}, index->ndim, index->shape);
+    tensor_loops(l, 3, (const Tensor *[]){t, &part, index}, index->ndim, index->shape);
 }
 
 void tensor_gather(const Tensor *y, const Tensor *x, int axis, const Tensor *index) {
@@ -110,7 +111,8 @@ void tensor_gather(const Tensor *y, const Tensor *x, int axis, const Tensor *ind
                                       [TENSOR_U8] = gather_u8};
     const int d = tensor_axis(x, axis);
     assert(x->dtype == y->dtype);
-    TensorLoops l = index_loops(y, x, d, index);
+    TensorLoops l;
+    index_loops(&l, y, x, d, index);
     Axis o = {.size = x->shape[d], .stride = x->stride[d]};
     tensor_loops_sort(&l);
     tensor_loops_run(&l, (void *[]){y->data, x->data, index->data}, runs[y->dtype], &o);
@@ -120,7 +122,8 @@ void tensor_scatter_add(const Tensor *y, int axis, const Tensor *index, const Te
     const int d = tensor_axis(y, axis);
     assert(g->dtype == y->dtype && tensor_dtype_is_float(y->dtype));
     assert(!tensor_is_overlapping(y));
-    TensorLoops l = index_loops(g, y, d, index);
+    TensorLoops l;
+    index_loops(&l, g, y, d, index);
     Axis o = {.size = y->shape[d], .stride = y->stride[d]};
     tensor_loops_merge(&l);
     tensor_loops_run_in_order(&l, (void *[]){g->data, y->data, index->data},
@@ -128,7 +131,8 @@ void tensor_scatter_add(const Tensor *y, int axis, const Tensor *index, const Te
 }
 
 int64_t tensor_index_invalid(const Tensor *index, int64_t n, const int64_t *skip) {
-    TensorLoops l = tensor_loops(1, &index, index->ndim, index->shape);
+    TensorLoops l;
+    tensor_loops(&l, 1, &index, index->ndim, index->shape);
     int64_t at[TENSOR_MAX_DIMS] = {0}, first = 0;
     void *p[] = {index->data};
     assert(index->dtype == TENSOR_I64);

@@ -37,23 +37,26 @@ static int64_t expanded_stride(const Tensor *t, int ndim, int d, int64_t n) {
     return t->stride[own];
 }
 
-TensorLoops tensor_loops(int operands, const Tensor *const *t, int ndim, const int64_t *shape) {
-    TensorLoops l = {.operands = operands, .count = 1};
+void tensor_loops(TensorLoops *l, int operands, const Tensor *const *t, int ndim,
+                  const int64_t *shape) {
     assert(operands >= 1 && operands <= TENSOR_MAX_OPERANDS);
     assert(ndim >= 0 && ndim <= TENSOR_MAX_DIMS);
+    l->operands = operands;
+    l->ndim = 0;
+    l->count = 1;
     for (int i = 0; i < operands; i++) {
         assert(t[i]->ndim >= 0 && t[i]->ndim <= ndim);
-        l.width[i] = (int64_t)tensor_dtype_size(t[i]->dtype);
+        l->width[i] = (int64_t)tensor_dtype_size(t[i]->dtype);
     }
     for (int d = 0; d < ndim; d++) {
-        l.count *= shape[d];
+        const int to = l->ndim; /* below d + 1; an axis of size 1 is overwritten */
+        l->count *= shape[d];
         for (int i = 0; i < operands; i++) {
-            l.stride[l.ndim][i] = expanded_stride(t[i], ndim, d, shape[d]);
+            l->stride[to][i] = expanded_stride(t[i], ndim, d, shape[d]);
         }
-        l.size[l.ndim] = shape[d];
-        l.ndim += shape[d] != 1;
+        l->size[to] = shape[d];
+        l->ndim += shape[d] != 1;
     }
-    return l;
 }
 
 static bool can_merge(const TensorLoops *l, int outer, int inner) {

@@ -17,8 +17,9 @@ typedef struct {
     int64_t width[TENSOR_MAX_OPERANDS];                   /* bytes of an element */
 } TensorLoops;
 
-/* The nest over `shape`, in its axes' order. */
-TensorLoops tensor_loops(int operands, const Tensor *const *t, int ndim, const int64_t *shape);
+/* Sets *l to the nest over `shape`, in its axes' order. */
+void tensor_loops(TensorLoops *l, int operands, const Tensor *const *t, int ndim,
+                  const int64_t *shape);
 
 /* Makes one axis of two neighbours where every operand goes on from the one to the
  * other with the same stride.  The order of passes stays. */

@@ -98,7 +98,8 @@ static void expect_sequence(const NnLstm *m, const NnParamSet *set, int64_t T, i
     static Reference r;
     memset(&r, 0, sizeof r);
     int K = m->L * m->D;
-    Tensor x = random_tensor(a, 3, m->batch_first ? (int64_t[]){B, T, m->I} : (int64_t[]){T, B, m->I}, 1);
+    const int64_t first[] = {B, T, m->I}, second[] = {T, B, m->I};
+    Tensor x = random_tensor(a, 3, m->batch_first ? first : second, 1);
     Tensor h0 = random_tensor(a, 3, (int64_t[]){K, B, m->H}, 2);
     Tensor c0 = random_tensor(a, 3, (int64_t[]){K, B, m->H}, 3);
     for (int64_t t = 0; t < T; t++)
@@ -150,7 +151,8 @@ Test(lstm, agrees_with_a_loop_gate_by_gate_in_every_configuration) {
 Test(lstm, the_cell_is_one_step_of_the_reference) {
     for (int no_bias = 0; no_bias < 2; no_bias++) {
         NnParamSet *set = nn_params_new(TENSOR_F64, 7);
-        NnLstmCell m = nn_lstm_cell_make(set, "cell", 3, 5, &(NnLstmCellOptions){.no_bias = no_bias});
+        NnLstmCellOptions o = {.no_bias = no_bias};
+        NnLstmCell m = nn_lstm_cell_make(set, "cell", 3, 5, &o);
         cr_assert(nn_params_ok(set), "%s", nn_params_error(set));
         Weights w = find_weights(set, "cell.", "");
         cr_expect_eq(w.b_ih == NULL, no_bias);
@@ -428,7 +430,8 @@ Test(lstm, windows_with_carried_state_give_the_whole_sequence) {
 
 Test(lstm, later_steps_of_one_shape_take_no_memory) {
     NnParamSet *set = nn_params_new(TENSOR_F32, 7);
-    NnLstm m = nn_lstm_make(set, "rnn", 3, 4, &(NnLstmOptions){.num_layers = 2, .bidirectional = true});
+    NnLstmOptions o = {.num_layers = 2, .bidirectional = true};
+    NnLstm m = nn_lstm_make(set, "rnn", 3, 4, &o);
     AgTape *t = ag_tape_new();
     size_t reserved = 0;
     for (int step = 0; step < 5; step++) {

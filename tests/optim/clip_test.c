@@ -80,7 +80,8 @@ Test(clip, large_f32_gradients_do_not_overflow) {
 Test(clip, a_bound_that_is_none_is_refused) {
     NnParamSet *set = model(TENSOR_F64, 1);
     const double bad[] = {0, -1, NAN, -INFINITY};
-    for (int i = 0; i < 4; i++) cr_expect(isnan(optim_clip_grad_norm(nn_params_grads(set), bad[i])));
+    for (int i = 0; i < 4; i++)
+        cr_expect(isnan(optim_clip_grad_norm(nn_params_grads(set), bad[i])));
     cr_expect(isnan(optim_clip_grad_norm(NULL, 1)));
     expect_gradients(set, 3, 4, 0);
     NnParamSet *empty = nn_params_new(TENSOR_F64, 1);

@@ -91,7 +91,8 @@ static bool run_clip(const ConformanceCase *c) {
         snprintf(key, sizeof key, "grad.%d", j);
         set_gradient(c, nn_params_at(set, j), key);
     }
-    double norm = optim_clip_grad_norm(nn_params_grads(set), conformance_number(c, "max_norm", NAN));
+    double max_norm = conformance_number(c, "max_norm", NAN);
+    double norm = optim_clip_grad_norm(nn_params_grads(set), max_norm);
     Tensor total = tensor_wrap(&norm, TENSOR_F64, 0, NULL);
     conformance_expect(c, "total_norm", &total, 1e-9);
     for (int j = 0; j < nn_params_count(set); j++) {

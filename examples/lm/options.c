@@ -1,0 +1,118 @@
+/* options.c -- see options.h. */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_OPTIONS = 32, HELP = 'h' };
+
+/* ---- values ---- */
+
+static bool check_range(const LmOption *o, const char *text, double x, TensorError *error) {
+    bool low = o->above_min ? x <= o->min : x < o->min;
+    if (!low && !(o->below_max ? x >= o->max : x > o->max)) return true;
+    return tensor_error_set(error, "--%s %s: must be %s %.15g", o->name, text,
+                            low ? (o->above_min ? "more than" : "at least")
+                                : (o->below_max ? "less than" : "at most"),
+                            low ? o->min : o->max);
+}
+
+static bool read_int(const LmOption *o, const char *text, TensorError *error) {
+    char *end;
+    errno = 0;
+    long long x = strtoll(text, &end, 10);
+    if (end == text || *end)
+        return tensor_error_set(error, "--%s %s: not a whole number", o->name, text);
+    /* Out of range, strtoll gives the nearest number there is. */
+    if (errno == ERANGE) return check_range(o, text, x < 0 ? -HUGE_VAL : HUGE_VAL, error);
+    if (!check_range(o, text, (double)x, error)) return false;
+    *(int64_t *)o->variable = x;
+    return true;
+}
+
+static bool read_real(const LmOption *o, const char *text, TensorError *error) {
+    char *end;
+    double x = strtod(text, &end);
+    if (end == text || *end || !isfinite(x))
+        return tensor_error_set(error, "--%s %s: not a finite number", o->name, text);
+    if (!check_range(o, text, x, error)) return false;
+    *(double *)o->variable = x;
+    return true;
+}
+
+static bool read_choice(const LmOption *o, const char *text, TensorError *error) {
+    char list[256] = "";
+    for (int i = 0; o->choices[i]; i++) {
+        if (strcmp(text, o->choices[i]) == 0) {
+            *(int *)o->variable = i;
+            return true;
+        }
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", o->choices[i]);
+    }
+    return tensor_error_set(error, "--%s %s: must be one of %s", o->name, text, list);
+}
+
+static bool read_value(const LmOption *o, const char *text, TensorError *error) {
+    switch (o->kind) {
+    case LM_OPTION_INT: return read_int(o, text, error);
+    case LM_OPTION_REAL: return read_real(o, text, error);
+    case LM_OPTION_CHOICE: return read_choice(o, text, error);
+    case LM_OPTION_ON: *(bool *)o->variable = true; return true;
+    case LM_OPTION_OFF: *(bool *)o->variable = false; return true;
+    case LM_OPTION_TEXT: break;
+    }
+    *(const char **)o->variable = text;
+    return true;
+}
+
+/* ---- the command line ---- */
+
+LmOptionsStatus lm_options_read(const LmOption *table, int argc, char **argv, TensorError *error) {
+    struct option names[MAX_OPTIONS + 2] = {{"help", no_argument, NULL, HELP}};
+    for (int i = 0; i < MAX_OPTIONS && table[i].name; i++)
+        names[i + 1] = (struct option){table[i].name,
+                                       table[i].value ? required_argument : no_argument, NULL, 0};
+    opterr = 0;
+    optind = 1;
+    while (optind < argc) {
+        /* The leading + stops at the first word that is no option, so argv[optind] is the
+         * word that is read. */
+        const char *word = argv[optind];
+        int which = 0, found = getopt_long(argc, argv, "+:h", names, &which);
+        if (found == HELP) return LM_OPTIONS_HELP;
+        if (found == -1 && optind == argc) break; /* the word was -- */
+        if (found == -1) tensor_error_set(error, "unexpected argument %s", argv[optind]);
+        if (found == ':') tensor_error_set(error, "%s needs a value", word);
+        if (found == '?') tensor_error_set(error, "unknown or ambiguous option %s", word);
+        if (found != 0 || !read_value(&table[which - 1], optarg, error)) return LM_OPTIONS_WRONG;
+    }
+    return LM_OPTIONS_OK;
+}
+
+static void write_default(const LmOption *o, FILE *out) {
+    const char *text = o->kind == LM_OPTION_TEXT ? *(const char **)o->variable : NULL;
+    if (text) fprintf(out, " (default %s)", text);
+    if (o->kind == LM_OPTION_INT)
+        fprintf(out, " (default %lld)", (long long)*(int64_t *)o->variable);
+    if (o->kind == LM_OPTION_REAL) fprintf(out, " (default %g)", *(double *)o->variable);
+    if (o->kind == LM_OPTION_CHOICE)
+        fprintf(out, " (default %s)", o->choices[*(int *)o->variable]);
+}
+
+void lm_options_help(const LmOption *table, FILE *out) {
+    for (const LmOption *o = table; o->name; o++) {
+        char left[64];
+        snprintf(left, sizeof left, "--%s %s", o->name, o->value ? o->value : "");
+        fprintf(out, "  %-24s", left);
+        /* A line end in the help text goes on in the right column. */
+        for (const char *c = o->help; *c; c++)
+            *c == '\n' ? fprintf(out, "\n%26s", "") : fputc(*c, out);
+        write_default(o, out);
+        fputc('\n', out);
+    }
+    fprintf(out, "  %-24s%s\n", "-h, --help", "this text");
+}
