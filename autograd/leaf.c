@@ -165,29 +165,36 @@ void ag_bind(AgTape *t, const void *key, AgVar v) {
     *e = (AgLeafEntry){key, v.id, v.epoch};
 }
 
+static bool check_sink(AgTape *t, const char *name, const AgLeaf *leaf) {
+    const Tensor *grad = &leaf->grad;
+    if (tensor_is_nil(grad)) return true;
+    char a[TENSOR_DESCRIBE_SIZE], b[TENSOR_DESCRIBE_SIZE];
+    if (!tensor_same_shape(grad, &leaf->value) || grad->dtype != leaf->value.dtype)
+        ag_fail(t, "%s: gradient %s for value %s", name, tensor_describe(grad, a, sizeof a),
+                tensor_describe(&leaf->value, b, sizeof b));
+    else if (tensor_invalid(grad) || tensor_is_overlapping(grad))
+        ag_fail(t, "%s: the gradient's memory is %s", name,
+                tensor_invalid(grad) ? "missing" : "shared by several elements");
+    return !t->failed;
+}
+
 AgVar ag_leaf(AgTape *t, const void *key, const AgLeaf *leaf) {
     AgVar known = ag_bound(t, key);
     if (known.id || t->failed) return t->failed ? ag_failed(t) : known;
-    if (!check_input(t, leaf->name, &leaf->value)) return ag_failed(t);
-    bool has_grad = !tensor_is_nil(&leaf->grad);
-    if (has_grad && (!tensor_same_shape(&leaf->grad, &leaf->value) ||
-                     leaf->grad.dtype != leaf->value.dtype)) {
-        char a[TENSOR_DESCRIBE_SIZE], b[TENSOR_DESCRIBE_SIZE];
-        return ag_fail(t, "leaf %s: gradient %s for value %s", leaf->name,
-                       tensor_describe(&leaf->grad, a, sizeof a),
-                       tensor_describe(&leaf->value, b, sizeof b));
-    }
+    const char *name = leaf->name ? leaf->name : "leaf";
+    if (!check_input(t, name, &leaf->value) || !check_sink(t, name, leaf)) return ag_failed(t);
     AgLeaf *copy = tensor_arena_alloc(t->arena, sizeof *copy);
     if (!copy) {
-        ag_fail_memory(t, leaf->name, sizeof *copy);
+        ag_fail_memory(t, name, sizeof *copy);
         return ag_failed(t);
     }
     *copy = *leaf;
+    copy->name = name;
     AgVar v = push_input(t, &leaf->value);
     if (!v.id) return v;
     AgNode *node = ag_node(t, v.id);
     node->leaf = copy;
-    node->name = leaf->name;
+    node->name = name;
     node->stamp = leaf->version ? *leaf->version : 0;
     ag_bind(t, key, v);
     return v;

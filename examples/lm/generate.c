@@ -58,22 +58,94 @@ static int64_t choose(const Generator *g, const Tensor *logits, double u) {
     return best; /* u * total was rounded up to the total */
 }
 
+/* Writes `length` characters that follow ids[0..count). */
 static bool write_text(const Generator *g, const int64_t *ids, int64_t count, FILE *out,
                        TensorError *error) {
+    const TensorRngKey key = {.seed = (uint64_t)g->options->seed};
     AgTapeMark start = ag_tape_mark(g->tape);
+    int64_t next;
     for (int64_t i = 0; i < g->options->length; i++) {
-        AgVar logits = feed(g, ids, count);
+        AgVar logits = i == 0 ? feed(g, ids, count) : feed(g, &next, 1);
         if (!ag_ok(logits)) return tensor_error_set(error, "%s", ag_tape_error(g->tape));
-        TensorRngKey key = {(uint64_t)g->options->seed, 0, 0};
-        int64_t next = choose(g, ag_value(logits), tensor_rng_uniform(key, (uint64_t)i));
-        if (next < 0) return tensor_error_set(error, "the model gives numbers that are not finite");
+        next = choose(g, ag_value(logits), tensor_rng_uniform(key, (uint64_t)i));
+        if (next < 0) return tensor_error_set(error, "the model's output is not finite");
         ag_tape_release(g->tape, start, 0, NULL);
         int64_t size;
         const char *token = data_vocab_token(g->run->vocab, next, &size);
         fwrite(token, 1, (size_t)size, out);
-        if (isatty_or_long(i)) fflush(out);
-        ids = &next;
-        count = 1;
     }
     return true;
+}
+
+/* ---- the prefix ---- */
+
+/* *bytes is the prefix, cleaned as the text was that the model knows; for free(). */
+static bool clean_prefix(const LmRun *run, const char *prefix, char **bytes, int64_t *n,
+                         TensorError *error) {
+    *n = (int64_t)strlen(prefix);
+    *bytes = run->clean == LM_CLEAN_LETTERS ? data_utf8_letters(prefix, *n, n) : strdup(prefix);
+    return *bytes || tensor_error_set(error, "out of memory");
+}
+
+/* Fails: ids[i] is <unk>, for the character at its place in the prefix. */
+static bool check_known(const LmRun *run, const int64_t *ids, int64_t count, const char *bytes,
+                        int64_t n, TensorError *error) {
+    int64_t at = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t code;
+        int size = data_utf8_decode(bytes + at, n - at, &code, NULL);
+        if (ids[i] == data_vocab_unk(run->vocab))
+            return tensor_error_set(error,
+                                    "--prefix: the character '%.*s' does not occur in the text "
+                                    "the model was trained on",
+                                    size, bytes + at);
+        at += size;
+    }
+    return true;
+}
+
+static bool encode_prefix(const LmRun *run, const char *bytes, int64_t n, int64_t **ids,
+                          int64_t *count, TensorError *error) {
+    TensorError why;
+    if (!data_vocab_encode(run->vocab, bytes, n, ids, count, &why))
+        return tensor_error_set(error, "--prefix: %s", why.message);
+    return check_known(run, *ids, *count, bytes, n, error);
+}
+
+/* ---- all of it ---- */
+
+static bool generator_init(Generator *g, const LmRun *run, const LmGeneration *options,
+                           TensorError *error) {
+    *g = (Generator){.run = run, .options = options, .tape = ag_tape_new(),
+                     .state = nn_state_new(TENSOR_F32),
+                     .weight = malloc((size_t)data_vocab_size(run->vocab) * sizeof(double))};
+    if (!g->tape || !g->state || !g->weight) return tensor_error_set(error, "out of memory");
+    ag_tape_no_grad(g->tape, true);
+    return true;
+}
+
+static void generator_clear(Generator *g) {
+    if (g->tape) ag_tape_free(g->tape);
+    nn_state_free(g->state);
+    free(g->weight);
+}
+
+bool lm_generate(const LmRun *run, const LmGeneration *options, FILE *out, TensorError *error) {
+    Generator g;
+    char *bytes = NULL;
+    int64_t n, count, *ids = NULL;
+    bool ok = generator_init(&g, run, options, error) &&
+              clean_prefix(run, options->prefix, &bytes, &n, error) &&
+              encode_prefix(run, bytes, n, &ids, &count, error);
+    if (ok) {
+        /* After <unk>, number 0, the most frequent character has number 1. */
+        const int64_t frequent = data_vocab_size(run->vocab) > 1 ? 1 : 0;
+        fwrite(bytes, 1, (size_t)n, out);
+        ok = count > 0 ? write_text(&g, ids, count, out, error)
+                       : write_text(&g, &frequent, 1, out, error);
+    }
+    free(ids);
+    free(bytes);
+    generator_clear(&g);
+    return ok;
 }

@@ -1,8 +1,6 @@
 /* model.c -- see model.h. */
 #include "model.h"
 
-#include "tensor/file.h"
-
 bool lm_model_init(LmModel *m, const LmConfig *config, uint64_t seed, TensorError *error) {
     int64_t V = config->vocab, E = config->embedding, H = config->hidden;
     NnParamSet *set = nn_params_new(TENSOR_F32, seed);

@@ -11,6 +11,7 @@
 #include "nn/linear.h"
 #include "nn/lstm.h"
 #include "nn/state.h"
+#include "tensor/file.h"
 
 typedef struct {
     int64_t vocab;     /* V */

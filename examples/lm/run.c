@@ -17,8 +17,9 @@ enum { FORMAT_VERSION = 1, MAX_CONFIG_BYTES = 1 << 20, MAX_SIZE = 1 << 20 };
 
 const char *const lm_clean_names[] = {"none", "letters", NULL};
 
-/* FOLDER/NAME; false where that is longer than any path can be. */
+/* FOLDER/NAME; false where the folder has no name, or a path cannot be so long. */
 static bool join(const char *folder, const char *name, char path[PATH_MAX], TensorError *error) {
+    if (!*folder) return tensor_error_set(error, "the name of the run folder is empty");
     int n = snprintf(path, PATH_MAX, "%s/%s", folder, name);
     return (n > 0 && n < PATH_MAX) || tensor_error_errno(error, folder, ENAMETOOLONG);
 }

@@ -99,7 +99,7 @@ static LmTrainStatus train_epoch(Trainer *r, int64_t epoch, TensorError *error) 
     LmProgress *p = &r->progress;
     Tensor x, y;
     double total = 0;
-    while (!*r->job->stop && data_stream_next(&r->stream, &x, &y)) {
+    while (data_stream_next(&r->stream, &x, &y)) {
         double loss = train_step(r, &x, &y);
         if (!ag_tape_ok(r->tape) || !optim_ok(r->optim)) {
             const char *why = ag_tape_error(r->tape);
@@ -111,8 +111,9 @@ static LmTrainStatus train_epoch(Trainer *r, int64_t epoch, TensorError *error) 
         p->loss = total / (double)++p->window;
         p->tokens += tensor_numel(&x);
         lm_progress_step(p);
+        if (*r->job->stop) return LM_TRAIN_STOPPED;
     }
-    return *r->job->stop ? LM_TRAIN_STOPPED : LM_TRAIN_DONE;
+    return LM_TRAIN_DONE;
 }
 
 /* Measures the epoch and saves the model where lm_train says so. */

@@ -211,7 +211,17 @@ Test(tape, a_leaf_whose_gradient_does_not_fit_is_an_error) {
     AgLeaf leaf = {"w", tensor_wrap(w, TENSOR_F32, 1, (int64_t[]){2}),
                    tensor_wrap(dw, TENSOR_F32, 1, (int64_t[]){3}), NULL};
     ag_leaf(t, w, &leaf);
-    EXPECT_ERROR("leaf w: gradient f32[3] for value f32[2]");
+    EXPECT_ERROR("w: gradient f32[3] for value f32[2]");
+    ag_tape_reset(t);
+    leaf.grad = tensor_wrap(NULL, TENSOR_F32, 1, (int64_t[]){2});
+    ag_leaf(t, w, &leaf);
+    EXPECT_ERROR("w: the gradient's memory is missing");
+    ag_tape_reset(t);
+    Tensor one = tensor_wrap(dw, TENSOR_F32, 1, (int64_t[]){1});
+    leaf.grad = tensor_expand(&one, 1, (int64_t[]){2});
+    leaf.name = NULL;
+    ag_leaf(t, w, &leaf);
+    EXPECT_ERROR("leaf: the gradient's memory is shared");
 }
 
 Test(tape, attachments_outlive_resets) {
