@@ -2,7 +2,6 @@
 #include "tensor/gemm.h"
 
 #include <assert.h>
-#include <stdlib.h>
 
 #include "tensor/isa.h"
 #include "tensor/kernels.h"
@@ -54,12 +53,17 @@ const char *tensor_gemm_config(void) { return "loops"; }
 /* BLIS asks the processor's name and falls back to its slowest kernels for any that is newer than
  * itself; so its context is taken by what the processor can do. */
 static arch_t arch_of(TensorIsa isa) {
-#if defined(__x86_64__)
+    (void)isa;
+    /* A context that is not compiled into this BLIS must not be asked for. */
+#ifdef BLIS_CONFIG_SKX
     if (isa == TENSOR_ISA_AVX512) return BLIS_ARCH_SKX;
-    if (isa == TENSOR_ISA_AVX2) return BLIS_ARCH_HASWELL;
+#endif
+#ifdef BLIS_CONFIG_HASWELL
+    if (isa == TENSOR_ISA_AVX512 || isa == TENSOR_ISA_AVX2) return BLIS_ARCH_HASWELL;
+#endif
+#if defined(BLIS_CONFIG_GENERIC) && defined(__x86_64__)
     return BLIS_ARCH_GENERIC;
 #else
-    (void)isa;
     return bli_arch_query_id();
 #endif
 }
@@ -137,11 +141,12 @@ static bool fits(const Matrix *m) {
     return is_storable(m->x.shape[0], m->x.shape[1], m->rs, m->cs);
 }
 
-static bool pack(Matrix *m, TensorArena *scratch) {
+/* Moves m to memory that BLIS takes; its values come along where they are needed. */
+static bool pack(Matrix *m, bool values, TensorArena *scratch) {
     if (fits(m)) return true;
     Tensor packed = tensor_new(scratch, m->x.dtype, 2, m->x.shape);
     if (tensor_is_nil(&packed)) return false;
-    tensor_convert(&packed, &m->x);
+    if (values) tensor_convert(&packed, &m->x);
     *m = matrix(&packed);
     return true;
 }
@@ -161,8 +166,9 @@ static bool multiply_2d(double alpha, const Tensor *a, const Tensor *b, double b
     }
     TensorArenaMark mark = tensor_arena_mark(scratch);
     Matrix ma = matrix(a), mb = matrix(b), mc = matrix(c);
-    bool ok = pack(&ma, scratch) && pack(&mb, scratch), through = !fits(&mc);
-    if (ok && through) ok = pack(&mc, scratch);
+    bool through = !fits(&mc);
+    bool ok = pack(&ma, true, scratch) && pack(&mb, true, scratch) &&
+              pack(&mc, beta != 0, scratch);
     if (ok) {
         Product p = {c->dtype, c->shape[0], c->shape[1], a->shape[1], alpha, beta, ma.x.data,
                      mb.x.data, mc.x.data, ma.rs, ma.cs, mb.rs, mb.cs, mc.rs, mc.cs};
@@ -212,28 +218,70 @@ static bool is_one_matrix(const Tensor *x) {
     return true;
 }
 
+/* The batch as one tall product, which packs b once, where all of it multiplies the same b. */
+static bool tall(const Tensor *a, const Tensor *b, const Tensor *c, Tensor *tall_a, Tensor *one_b,
+                 Tensor *tall_c) {
+    if (!is_one_matrix(b)) return false;
+    *tall_a = stacked(a);
+    *tall_c = stacked(c);
+    *one_b = matrix_at(b, (int64_t[TENSOR_MAX_DIMS]){0}, b->ndim - 2);
+    return !tensor_is_nil(tall_a) && !tensor_is_nil(tall_c);
+}
+
+/* The same for one a: c = a b is c' = b' a', with ' for the transpose. */
+static bool wide(const Tensor *a, const Tensor *b, const Tensor *c, Tensor *one_a, Tensor *wide_b,
+                 Tensor *wide_c) {
+    Tensor at = tensor_transpose(a, -2, -1), bt = tensor_transpose(b, -2, -1);
+    Tensor ct = tensor_transpose(c, -2, -1);
+    if (!tall(&bt, &at, &ct, wide_b, one_a, wide_c)) return false;
+    *one_a = tensor_transpose(one_a, 0, 1);
+    *wide_b = tensor_transpose(wide_b, 0, 1);
+    *wide_c = tensor_transpose(wide_c, 0, 1);
+    return true;
+}
+
+/* True where x fills its memory without gaps and p lies inside: no doubt of an overlap. */
+static bool surely_holds(const Tensor *x, const void *p) {
+    if (tensor_numel(x) == 0) return false;
+    Tensor once = *x; /* without repetitions */
+    int64_t below = 0, above = 0;
+    for (int d = 0; d < x->ndim; d++) {
+        if (x->stride[d] == 0) once.shape[d] = 1;
+        int64_t reach = (x->shape[d] - 1) * x->stride[d];
+        *(reach < 0 ? &below : &above) += reach;
+    }
+    if (tensor_is_overlapping(&once) || tensor_numel(&once) != above - below + 1) return false;
+    int64_t size = (int64_t)tensor_dtype_size(x->dtype);
+    int64_t offset = (int64_t)((uintptr_t)p - (uintptr_t)x->data);
+    return offset >= below * size && offset <= above * size;
+}
+
+static bool surely_overlap(const Tensor *x, const Tensor *y) {
+    return tensor_numel(x) && tensor_numel(y) &&
+           (x->data == y->data || surely_holds(x, y->data) || surely_holds(y, x->data));
+}
+
 bool tensor_gemm(double alpha, const Tensor *a, const Tensor *b, double beta, const Tensor *c,
                  TensorArena *scratch) {
     assert(a->ndim >= 2 && b->ndim >= 2 && c->ndim >= 2 && tensor_dtype_is_float(c->dtype));
     assert(a->dtype == c->dtype && b->dtype == c->dtype && !tensor_is_overlapping(c));
+    assert(!surely_overlap(a, c) && !surely_overlap(b, c));
     assert(a->shape[a->ndim - 1] == b->shape[b->ndim - 2]);
     assert(a->shape[a->ndim - 2] == c->shape[c->ndim - 2]);
     assert(b->shape[b->ndim - 1] == c->shape[c->ndim - 1]);
     if (tensor_numel(c) == 0) return true;
-    Tensor wide_a = spread(a, c), wide_b = spread(b, c);
-    assert(!tensor_is_nil(&wide_a) && !tensor_is_nil(&wide_b));
+    Tensor full_a = spread(a, c), full_b = spread(b, c);
+    assert(!tensor_is_nil(&full_a) && !tensor_is_nil(&full_b));
     int leading = c->ndim - 2;
     int64_t index[TENSOR_MAX_DIMS] = {0};
-    if (leading && is_one_matrix(&wide_b)) {
-        /* One tall product packs b once. */
-        Tensor tall_a = stacked(&wide_a), tall_c = stacked(c);
-        Tensor one_b = matrix_at(&wide_b, index, leading);
-        if (!tensor_is_nil(&tall_a) && !tensor_is_nil(&tall_c))
-            return multiply_2d(alpha, &tall_a, &one_b, beta, &tall_c, scratch);
-    }
+    Tensor ma, mb, mc;
+    if (leading && (tall(&full_a, &full_b, c, &ma, &mb, &mc) ||
+                    wide(&full_a, &full_b, c, &ma, &mb, &mc)))
+        return multiply_2d(alpha, &ma, &mb, beta, &mc, scratch);
     do {
-        Tensor ma = matrix_at(&wide_a, index, leading), mb = matrix_at(&wide_b, index, leading);
-        Tensor mc = matrix_at(c, index, leading);
+        ma = matrix_at(&full_a, index, leading);
+        mb = matrix_at(&full_b, index, leading);
+        mc = matrix_at(c, index, leading);
         if (!multiply_2d(alpha, &ma, &mb, beta, &mc, scratch)) return false;
     } while (next_index(c, leading, index));
     return true;

@@ -1,5 +1,5 @@
 /* kernels_avx512.c -- the kernels for AVX-512.  Compile with
- * -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512. */
+ * -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma. */
 #include <math.h>
 #include <string.h>
 

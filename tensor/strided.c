@@ -21,10 +21,10 @@
 #include <string.h>
 
 enum {
-    TILE_ROWS = 16,   /* floats in a cache line */
-    TILE_LENGTH = 128, /* TILE_LENGTH lines of two operands fit the first cache */
-    SHORT = 8,        /* innermost axes below this are worth a change of places */
-    LINE = 64,        /* bytes of a cache line */
+    TILE_ROWS = 16,    /* floats in a cache line */
+    TILE_LENGTH = 128, /* so many lines of two operands fit the first cache */
+    SHORT = 8,         /* innermost axes below this are worth a change of places */
+    LINE = 64,         /* bytes of a cache line */
 };
 
 /* The stride of t along axis d of an ndim-dimensional shape with size n there. */

@@ -1,8 +1,8 @@
 /* tensor.c -- making views and asking about them. */
 #include "tensor/tensor.h"
 
-#include <limits.h>
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 /* ---- data types ---- */
@@ -36,7 +36,8 @@ static Tensor layout(TensorDtype dtype, int ndim, const int64_t *shape) {
     if (!is_dtype(dtype) || ndim < 0 || ndim > TENSOR_MAX_DIMS) return tensor_nil();
     Tensor x = {.dtype = dtype, .ndim = ndim};
     /* The extent counts sizes of 0 as 1, so that strides stay small whatever the shape. */
-    int64_t extent = (int64_t)tensor_dtype_size(dtype), stride = 1;
+    ptrdiff_t extent = (ptrdiff_t)tensor_dtype_size(dtype);
+    int64_t stride = 1;
     for (int d = ndim; d-- > 0;) {
         if (shape[d] < 0) return tensor_nil();
         int64_t n = shape[d] > 0 ? shape[d] : 1;
@@ -154,8 +155,8 @@ bool tensor_same_shape(const Tensor *a, const Tensor *b) {
 }
 
 int tensor_axis(const Tensor *x, int axis) {
-    if (axis < 0) axis += x->ndim;
-    return axis >= 0 && axis < x->ndim ? axis : -1;
+    if (axis >= x->ndim || axis < -x->ndim) return -1;
+    return axis < 0 ? axis + x->ndim : axis;
 }
 
 bool tensor_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t *shape) {

@@ -1,5 +1,6 @@
 /* text.c -- tensors as text. */
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 
@@ -35,6 +36,10 @@ static void put(Out *o, const char *format, ...) {
 static void put_shape(Out *o, const Tensor *x) {
     if (tensor_is_nil(x)) {
         put(o, "nil");
+        return;
+    }
+    if (x->ndim > TENSOR_MAX_DIMS) {
+        put(o, "%s[%d axes]", tensor_dtype_name(x->dtype), x->ndim);
         return;
     }
     put(o, "%s[", tensor_dtype_name(x->dtype));
@@ -73,6 +78,11 @@ static void put_values(Out *o, const Tensor *x, int indent) {
 static void put_tensor(Out *o, const Tensor *x) {
     put_shape(o, x);
     if (tensor_is_nil(x)) return;
+    const char *invalid = tensor_invalid(x);
+    if (invalid) {
+        put(o, " (%s)", invalid);
+        return;
+    }
     put(o, x->ndim > 1 ? "\n" : " ");
     put_values(o, x, 0);
 }
@@ -88,7 +98,7 @@ int tensor_format(const Tensor *x, char *buf, size_t n) {
     Out o = {.buf = buf, .size = n};
     if (n) buf[0] = 0;
     put_tensor(&o, x);
-    return o.failed || o.length > INT32_MAX ? -1 : (int)o.length;
+    return o.failed || o.length > INT_MAX ? -1 : (int)o.length;
 }
 
 bool tensor_write(FILE *file, const Tensor *x) {

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 
 #include "tensor/isa.h"
@@ -75,7 +76,8 @@ static void check(TensorDtype dtype, int64_t m, int64_t n, int64_t k, int la, in
     if (beta == 0) tensor_fill(&c, NAN); /* must not be read */
     Tensor want = naive(alpha, &a, &b, beta, &c);
     cr_assert(tensor_gemm(alpha, &a, &b, beta, &c, scratch));
-    double eps = dtype == TENSOR_F32 ? 6e-8 : 1.2e-16, bound = 4 * eps * ((double)k + 4) * (1 + fabs(alpha));
+    double eps = dtype == TENSOR_F32 ? 6e-8 : 1.2e-16;
+    double bound = 4 * eps * ((double)k + 4) * (1 + fabs(alpha));
     double d = distance(&c, &want);
     cr_assert(d <= bound, "%s %s [%lld,%lld,%lld] layouts %d %d %d: %g > %g",
               tensor_isa_name(tensor_isa()), tensor_dtype_name(dtype), (long long)m, (long long)n,
@@ -96,10 +98,19 @@ Test(gemm, agrees_with_loops_for_sizes_around_every_block) {
         check(TENSOR_F32, 33, 25, 385, ROWS, COLUMNS, ROWS, 1, 0);
         check(TENSOR_F64, 33, 25, 385, COLUMNS, ROWS, ROWS, 1, 1);
     }
+    static const int64_t around[][3] = {{383, 3, 16},  {385, 65, 12}, {3, 383, 63},  {32, 385, 31},
+                                        {16, 32, 383}, {63, 13, 385}, {500, 20, 40}, {2, 1, 769}};
+    EACH_ISA(isa)
+        for (int i = 0; i < 8; i++) {
+            const int64_t *s = around[i];
+            check(TENSOR_F32, s[0], s[1], s[2], i % 2, i / 2 % 2, i / 4, 1, i % 3);
+            check(TENSOR_F64, s[0], s[1], s[2], i / 4, i % 2, i / 2 % 2, 1, i % 3);
+        }
 }
 
 Test(gemm, takes_every_layout_of_memory) {
-    static const int64_t sizes[][3] = {{4, 5, 6}, {1, 7, 3}, {7, 1, 3}, {7, 3, 1}, {1, 1, 9}, {40, 30, 20}};
+    static const int64_t sizes[][3] = {{4, 5, 6}, {1, 7, 3}, {7, 1, 3},
+                                       {7, 3, 1}, {1, 1, 9}, {40, 30, 20}};
     EACH_ISA(isa)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
             for (int la = 0; la < LAYOUTS; la++)
@@ -158,7 +169,7 @@ Test(gemm, broadcasts_over_leading_axes) {
 }
 
 Test(gemm, bits_of_a_row_do_not_depend_on_the_other_rows) {
-    static const int64_t sizes[][2] = {{30, 70}, {256, 1024}, {385, 33}};
+    static const int64_t sizes[][2] = {{30, 70}, {256, 1024}, {385, 33}, {400, 1}, {1, 13}};
     EACH_ISA(isa)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
             for (int f64 = 0; f64 < 2; f64++) {
@@ -166,7 +177,8 @@ Test(gemm, bits_of_a_row_do_not_depend_on_the_other_rows) {
                 TensorDtype dtype = f64 ? TENSOR_F64 : TENSOR_F32;
                 enum { M = 205 };
                 int64_t k = sizes[s][0], n = sizes[s][1];
-                Tensor a = random_matrix(dtype, M, k, ROWS, 1), b = random_matrix(dtype, k, n, COLUMNS, 2);
+                Tensor a = random_matrix(dtype, M, k, ROWS, 1);
+                Tensor b = random_matrix(dtype, k, n, COLUMNS, 2);
                 Tensor all = tensor_new(arena, dtype, 2, (int64_t[]){M, n});
                 cr_assert(tensor_gemm(1, &a, &b, 0, &all, scratch));
                 static const int64_t counts[] = {1, 2, 31, 32, 100};
@@ -175,7 +187,8 @@ Test(gemm, bits_of_a_row_do_not_depend_on_the_other_rows) {
                     Tensor some = tensor_new(arena, dtype, 2, (int64_t[]){counts[r], n});
                     cr_assert(tensor_gemm(1, &part, &b, 0, &some, scratch));
                     Tensor same = tensor_narrow(&all, 0, 7, counts[r]);
-                    cr_assert(!memcmp(some.data, same.data, (size_t)(counts[r] * n) * tensor_dtype_size(dtype)),
+                    size_t bytes = (size_t)(counts[r] * n) * tensor_dtype_size(dtype);
+                    cr_assert(!memcmp(some.data, same.data, bytes),
                               "%s, %lld rows", tensor_isa_name(isa), (long long)counts[r]);
                 }
             }
@@ -201,7 +214,127 @@ Test(gemm, takes_good_kernels_on_good_processors) {
 }
 
 Test(gemm, out_of_memory_while_packing_is_a_status) {
-    Tensor a = random_matrix(TENSOR_F32, 600, 600, REPEATED_ROWS, 1), c = random_matrix(TENSOR_F32, 600, 600, ROWS, 2);
+    Tensor a = random_matrix(TENSOR_F32, 600, 600, REPEATED_ROWS, 1);
+    Tensor c = random_matrix(TENSOR_F32, 600, 600, ROWS, 2);
     tensor_arena_set_limit(scratch, 1 << 20);
     cr_expect(!tensor_gemm(1, &a, &a, 0, &c, scratch));
 }
+
+/* Element [i, j] of batch p; the leading axes of x broadcast to n matrices. */
+static double at(const Tensor *x, int64_t p, int64_t i, int64_t j) {
+    int64_t rows = x->shape[x->ndim - 2], columns = x->shape[x->ndim - 1];
+    int64_t first = x->ndim > 2 && x->shape[0] > 1 ? p * rows * columns : 0;
+    return tensor_get(x, first + i * columns + j);
+}
+
+/* x with the memory of its axes in another order. */
+static Tensor stored(const Tensor *x, const int *order, const int *back) {
+    Tensor y = tensor_permute(x, order), copy = tensor_copy(arena, &y);
+    return tensor_permute(&copy, back);
+}
+
+Test(gemm, a_batch_is_right_for_every_order_of_its_memory) {
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                     {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    static const int backs[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                    {2, 0, 1}, {1, 2, 0}, {2, 1, 0}};
+    enum { P = 3, M = 4, N = 5, K = 6 };
+    EACH_ISA(isa)
+        for (int i = 0; i < 6 * 6 * 6 * 3; i++) {
+            int one = i / 216; /* which operand is the same for the whole batch */
+            tensor_arena_reset(arena);
+            Tensor a = tensor_new(arena, TENSOR_F64, 3, (int64_t[]){one == 1 ? 1 : P, M, K});
+            Tensor b = tensor_new(arena, TENSOR_F64, 3, (int64_t[]){one == 2 ? 1 : P, K, N});
+            Tensor c = tensor_new(arena, TENSOR_F64, 3, (int64_t[]){P, M, N});
+            tensor_rng_fill_uniform(&a, (TensorRngKey){1, 0, 0}, -1, 1);
+            tensor_rng_fill_uniform(&b, (TensorRngKey){2, 0, 0}, -1, 1);
+            tensor_rng_fill_uniform(&c, (TensorRngKey){3, 0, 0}, -1, 1);
+            a = stored(&a, orders[i % 6], backs[i % 6]);
+            b = stored(&b, orders[i / 6 % 6], backs[i / 6 % 6]);
+            c = stored(&c, orders[i / 36 % 6], backs[i / 36 % 6]);
+            Tensor old = tensor_copy(arena, &c);
+            cr_assert(tensor_gemm(2, &a, &b, .5, &c, scratch));
+            for (int64_t e = 0; e < P * M * N; e++) {
+                int64_t p = e / (M * N), row = e / N % M, column = e % N;
+                double sum = 0;
+                for (int64_t l = 0; l < K; l++) sum += at(&a, p, row, l) * at(&b, p, l, column);
+                double want = 2 * sum + .5 * tensor_get(&old, e);
+                cr_assert_float_eq(tensor_get(&c, e), want, 1e-14, "case %d", i);
+            }
+        }
+}
+
+/* One operand with any strides, in small integers, so that results are exact. */
+static void check_strides(int operand, int64_t m, int64_t n, int64_t rs, int64_t cs) {
+    static double memory[256];
+    enum { K = 4 };
+    tensor_arena_reset(arena);
+    Tensor odd = {TENSOR_F64, 2, {m, n}, {rs, cs}, memory + 128};
+    if (operand == 2 && tensor_is_overlapping(&odd)) return;
+    int64_t rows = operand == 1 ? K : m, columns = operand == 0 ? K : n;
+    int64_t inner = operand == 0 ? n : operand == 1 ? m : K;
+    Tensor a = operand == 0 ? odd : tensor_new(arena, TENSOR_F64, 2, (int64_t[]){rows, inner});
+    Tensor b = operand == 1 ? odd : tensor_new(arena, TENSOR_F64, 2, (int64_t[]){inner, columns});
+    Tensor c = operand == 2 ? odd : tensor_new(arena, TENSOR_F64, 2, (int64_t[]){rows, columns});
+    const Tensor *all[] = {&a, &b, &c};
+    for (int beta = 0; beta < 3; beta++) { /* values anew, or scratch would still hold c's */
+        for (int i = 0; i < 256; i++) memory[i] = i * 5 % 13 - 6;
+        for (int x = 0; x < 3; x++)
+            for (int64_t i = 0; x != operand && i < tensor_numel(all[x]); i++)
+                tensor_set(all[x], i, (double)((i * 7 + x) % 11 - 5));
+        if (beta == 0) tensor_fill(&c, NAN);
+        Tensor want = naive(2, &a, &b, beta, &c);
+        cr_assert(tensor_gemm(2, &a, &b, beta, &c, scratch));
+        cr_assert(distance(&c, &want) == 0, "operand %d [%d,%d] strides %d %d", operand, (int)m,
+                  (int)n, (int)rs, (int)cs);
+    }
+}
+
+Test(gemm, takes_every_stride) {
+    EACH_ISA(isa)
+        for (int operand = 0; operand < 3; operand++)
+            for (int64_t m = 1; m < 5; m++)
+                for (int64_t n = 1; n < 5; n++)
+                    for (int64_t rs = -9; rs < 10; rs++)
+                        for (int64_t cs = -9; cs < 10; cs++)
+                            check_strides(operand, m, n, rs, cs);
+}
+
+Test(gemm, a_factor_of_zero_does_not_look_at_a_and_b) {
+    EACH_ISA(isa) {
+        double odd[] = {NAN, INFINITY, 1, 2}, y[] = {1, 2, 3, 4};
+        Tensor a = tensor_wrap(odd, TENSOR_F64, 2, (int64_t[]){2, 2});
+        Tensor c = tensor_wrap(y, TENSOR_F64, 2, (int64_t[]){2, 2});
+        cr_assert(tensor_gemm(0, &a, &a, 2, &c, scratch));
+        cr_expect(y[0] == 2 && y[1] == 4 && y[2] == 6 && y[3] == 8);
+    }
+}
+
+/* Columns of one matrix: their ranges of memory cross, their elements do not. */
+Test(gemm, operands_may_interleave) {
+    double memory[12] = {1, 2, 9, 9, 3, 4, 9, 9};
+    Tensor all = tensor_wrap(memory, TENSOR_F64, 2, (int64_t[]){2, 4});
+    Tensor a = tensor_narrow(&all, 1, 0, 2), c = tensor_narrow(&all, 1, 2, 2);
+    cr_assert(tensor_gemm(1, &a, &a, 0, &c, scratch));
+    cr_expect(memory[2] == 7 && memory[3] == 10 && memory[6] == 15 && memory[7] == 22);
+}
+
+/* As many elements as places in its range, yet with gaps; c stands in them. */
+Test(gemm, a_result_may_stand_in_the_gaps_of_an_overlapping_operand) {
+    double memory[10] = {1, 2, 3, 9, 9, 4, 5, 6, 9, 9}, ones[] = {1, 10};
+    Tensor a = {TENSOR_F64, 3, {2, 2, 2}, {5, 1, 1}, memory};
+    Tensor b = tensor_wrap(ones, TENSOR_F64, 2, (int64_t[]){2, 1});
+    Tensor c = {TENSOR_F64, 3, {2, 2, 1}, {5, 1, 1}, memory + 3};
+    cr_assert(tensor_gemm(1, &a, &b, 0, &c, scratch));
+    cr_expect(memory[3] == 21 && memory[4] == 32 && memory[8] == 54 && memory[9] == 65);
+}
+
+static void multiply_into(int64_t offset) {
+    static double memory[12];
+    Tensor a = tensor_wrap(memory, TENSOR_F64, 2, (int64_t[]){2, 2}), b = tensor_copy(arena, &a);
+    Tensor c = tensor_wrap(memory + offset, TENSOR_F64, 2, (int64_t[]){2, 2});
+    tensor_gemm(1, &a, &b, 0, &c, scratch);
+}
+Test(gemm, a_result_beside_its_operand_is_fine) { multiply_into(4); }
+Test(gemm, a_result_in_place_of_an_operand_is_asserted, .signal = SIGABRT) { multiply_into(0); }
+Test(gemm, a_result_inside_an_operand_is_asserted, .signal = SIGABRT) { multiply_into(3); }

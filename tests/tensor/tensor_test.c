@@ -2,6 +2,7 @@
 #include "tensor/tensor.h"
 
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -66,7 +67,8 @@ Test(tensor, reshape_is_a_view_where_strides_allow_and_nil_where_not) {
 
 /* Every reshape of every permutation of a 3-d tensor agrees with its elements, or is refused. */
 Test(tensor, a_reshape_keeps_the_order_of_elements) {
-    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                     {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     Tensor x = COUNTED(4, 3, 10);
     int views = 0;
     for (int o = 0; o < 6; o++) {
@@ -181,7 +183,8 @@ Test(tensor, elements_round_to_the_dtype) {
     const struct {
         double in;
         int64_t out;
-    } cases[] = {{-2.7, -2}, {NAN, 0}, {INFINITY, INT64_MAX}, {-INFINITY, INT64_MIN}, {1e30, INT64_MAX}};
+    } cases[] = {{-2.7, -2}, {NAN, 0}, {INFINITY, INT64_MAX}, {-INFINITY, INT64_MIN},
+                 {1e30, INT64_MAX}};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         cr_expect(tensor_set(&i, 0, cases[k].in));
         cr_expect_eq(tensor_get_i64(&i, 0), cases[k].out);
@@ -201,4 +204,39 @@ Test(tensor, a_copy_is_contiguous_and_apart) {
     cr_expect(tensor_is_contiguous(&c));
     memory[3] = -1;
     cr_expect_eq(tensor_get(&c, 1), 3);
+}
+
+Test(tensor, an_axis_counts_from_either_end) {
+    Tensor x = COUNTED(2, 3), scalar = COUNTED(), nil = tensor_nil();
+    cr_expect_eq(tensor_axis(&x, 1), 1);
+    cr_expect_eq(tensor_axis(&x, -1), 1);
+    cr_expect_eq(tensor_axis(&x, -2), 0);
+    const int outside[] = {2, -3, INT_MAX, INT_MIN};
+    for (int i = 0; i < 4; i++) {
+        cr_expect_eq(tensor_axis(&x, outside[i]), -1);
+        cr_expect_eq(tensor_axis(&nil, outside[i]), -1);
+    }
+    for (int axis = -1; axis < 1; axis++) {
+        cr_expect_eq(tensor_axis(&scalar, axis), -1);
+        cr_expect_eq(tensor_axis(&nil, axis), -1);
+    }
+}
+
+/* Against the addresses themselves.  Where axes interleave the answer may be a cautious true. */
+Test(tensor, overlapping_is_never_denied_and_exact_for_nested_axes) {
+    for (int64_t m = 1; m < 4; m++)
+        for (int64_t n = 1; n < 4; n++)
+            for (int64_t r = -8; r <= 8; r++)
+                for (int64_t s = -8; s <= 8; s++) {
+                    int hits[65] = {0};
+                    bool twice = false;
+                    for (int64_t i = 0; i < m * n; i++)
+                        twice |= hits[32 + i / n * r + i % n * s]++ > 0;
+                    Tensor x = {TENSOR_F64, 2, {m, n}, {r, s}, memory};
+                    int64_t p = r < 0 ? -r : r, q = s < 0 ? -s : s;
+                    bool nested = p >= (n - 1) * q + 1 || q >= (m - 1) * p + 1;
+                    bool says = tensor_is_overlapping(&x);
+                    cr_assert(says || !twice);
+                    if (nested) cr_assert_eq(says, twice);
+                }
 }

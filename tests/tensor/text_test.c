@@ -32,7 +32,11 @@ Test(text, shows_values_nested_by_axis) {
     expect(tensor_wrap(f, TENSOR_F32, 2, (int64_t[]){2, 0}), "f32[2,0]\n[[],\n []]");
     expect(tensor_wrap(f, TENSOR_F32, 3, (int64_t[]){2, 1, 2}),
            "f32[2,1,2]\n[[[1, -2.5]],\n [[nan, inf]]]");
+    f[0] = -(float)NAN;
+    expect(tensor_wrap(f, TENSOR_F32, 0, NULL), "f32[] nan");
     expect(tensor_nil(), "nil");
+    expect(tensor_wrap(NULL, TENSOR_F32, 1, (int64_t[]){2}), "f32[2] (no data)");
+    expect((Tensor){.dtype = TENSOR_F32, .ndim = 99}, "f32[99 axes] (too many axes)");
 }
 
 Test(text, elides_long_axes) {
