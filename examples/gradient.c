@@ -13,10 +13,12 @@ int main(void) {
     AgVar g, x = ag_input(t, &value);
     if (!ag_grad(f(x), (AgVar){0}, 1, &x, &g, false)) return puts(ag_tape_error(t)), 1;
     for (int i = 0; i < 3; i++) {
-        double here = at[i], up = (at[i] = here + h, ag_item(f(ag_input(t, &value))));
-        double down = (at[i] = here - h, ag_item(f(ag_input(t, &value))));
-        at[i] = here;
-        printf("x = %4.1f   gradient %11.8f   finite difference %11.8f\n", here,
+        at[i] += h;
+        double up = ag_item(f(ag_input(t, &value)));
+        at[i] -= 2 * h;
+        double down = ag_item(f(ag_input(t, &value)));
+        at[i] += h;
+        printf("x = %4.1f   gradient %11.8f   finite difference %11.8f\n", at[i],
                tensor_get(ag_value(g), i), (up - down) / (2 * h));
     }
     ag_tape_free(t);

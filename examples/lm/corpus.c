@@ -18,9 +18,10 @@ static bool keep_letters(DataText *text, const char *path, TensorError *error) {
 }
 
 static bool number(LmCorpus *c, const DataText *text, const char *path, TensorError *error) {
+    const DataVocabOptions characters = {.kind = DATA_VOCAB_CHAR};
     TensorError why;
     int64_t count;
-    c->vocab = data_vocab_new(text->bytes, text->length, NULL, &why);
+    c->vocab = data_vocab_new(text->bytes, text->length, &characters, &why);
     if (!c->vocab || !data_vocab_encode(c->vocab, text->bytes, text->length, &c->ids, &count, &why))
         return tensor_error_file(error, path, -1, "%s", why.message);
     c->train = count;

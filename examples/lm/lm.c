@@ -55,8 +55,8 @@ typedef struct {
 
 static const TrainOptions train_defaults = {
     .corpus = {.valid = 0.1},
-    .model = {.hidden = 256, .layers = 1, .dropout = 0.3},
-    .training = {.batch = 16, .steps = 35, .epochs = 20, .optimizer = LM_ADAM, .lr = 0.003,
+    .model = {.embedding = 64, .hidden = 192, .layers = 1, .dropout = 0.3},
+    .training = {.batch = 16, .steps = 50, .epochs = 36, .optimizer = LM_ADAM, .lr = 0.005,
                  .clip = 1, .seed = 1, .random_offset = true},
     .out = default_run,
 };
@@ -165,19 +165,21 @@ static int finish(const char *folder, const LmResult *result, bool sample) {
     printf("\n");
     if (!sample) return 0;
     LmRun run;
-    LmGeneration options = {.prefix = "", .length = SAMPLE_LENGTH, .temperature = 0.6, .seed = 1};
+    LmGeneration options = {.prefix = "", .length = SAMPLE_LENGTH, .temperature = 0.5, .seed = 1};
     printf("sample    temperature %g\n\n", options.temperature);
     bool ok = lm_run_load(folder, &run, &error) && lm_generate(&run, &options, stdout, &error);
     printf("\n");
-    if (ok) lm_run_free(&run);
-    return ok ? 0 : refuse(error.message);
+    if (!ok) return refuse(error.message);
+    printf("\nmore      lm generate --run %s\n", folder);
+    lm_run_free(&run);
+    return 0;
 }
 
 static int diverged(const char *folder, const LmResult *result) {
     TensorError error;
-    tensor_error_set(&error, "training diverged after epoch %lld, its loss is not finite; %s was "
-                     "%s; a smaller --lr or --clip may help", (long long)result->epoch, folder,
-                     result->epoch ? "saved before" : "left as it was");
+    tensor_error_set(&error, "training diverged, its perplexity is not finite; %s was "
+                     "%s; a smaller --lr or --clip may help", folder,
+                     result->epoch > 0 ? "saved before that" : "left as it was");
     refuse(error.message);
     return STATUS_DIVERGED;
 }

@@ -95,7 +95,7 @@ LmOptionsStatus lm_options_read(const LmOption *table, int argc, char **argv, Te
 
 static void write_default(const LmOption *o, FILE *out) {
     const char *text = o->kind == LM_OPTION_TEXT ? *(const char **)o->variable : NULL;
-    if (text) fprintf(out, " (default %s)", text);
+    if (text && *text) fprintf(out, " (default %s)", text);
     if (o->kind == LM_OPTION_INT)
         fprintf(out, " (default %lld)", (long long)*(int64_t *)o->variable);
     if (o->kind == LM_OPTION_REAL) fprintf(out, " (default %g)", *(double *)o->variable);

@@ -36,18 +36,13 @@ static double share_done(const LmProgress *p) {
     return ((double)(p->epoch - 1) + part) / (double)p->epochs;
 }
 
-/* Tokens a second and the time left, "14.2k tokens/s, 1:05 left". */
+/* Tokens a second and the time left, "14k tokens/s, 1:05 left". */
 static void write_pace(const LmProgress *p, char *buf, size_t n) {
     double spent = fmax(lm_seconds() - p->started, 1e-9), done = share_done(p);
     double left = done > 0 ? ceil(spent * (1 - done) / done) : 0;
-    long minutes = (long)fmin(left / 60, 1e6);
-    snprintf(buf, n, "%.1fk tokens/s, %ld:%02d left", 1e-3 * (double)p->tokens / spent, minutes,
-             (int)fmod(left, 60));
-}
-
-static void write_held_out(const LmProgress *p, const char *format, char *buf, size_t n) {
-    buf[0] = 0;
-    if (!isnan(p->held_out)) snprintf(buf, n, format, p->held_out);
+    double thousands = 1e-3 * (double)p->tokens / spent;
+    snprintf(buf, n, "%.*fk tokens/s, %ld:%02d left", thousands < 10 ? 1 : 0, thousands,
+             (long)fmin(left / 60, 1e6), (int)fmod(left, 60));
 }
 
 /* ---- on a terminal ---- */
@@ -71,13 +66,10 @@ static void write_bar(double done, int space, char *buf) {
 }
 
 static void draw(const LmProgress *p) {
-    char bar[MAX_BAR + 4], pace[64], held_out[32], rest[MAX_COLUMNS + 1];
+    char bar[MAX_BAR + 4], pace[64], rest[MAX_COLUMNS + 1];
     write_pace(p, pace, sizeof pace);
-    write_held_out(p, ", held-out %.2f", held_out, sizeof held_out);
-    int used = snprintf(rest, sizeof rest,
-                        "%3.0f%% epoch %lld/%lld, loss %.3f, perplexity %.2f%s, %s",
-                        100 * share_done(p), (long long)p->epoch, (long long)p->epochs, p->loss,
-                        exp(p->loss), held_out, pace);
+    int used = snprintf(rest, sizeof rest, "epoch %lld/%lld, loss %.2f, perplexity %.2f, %s",
+                        (long long)p->epoch, (long long)p->epochs, p->loss, exp(p->loss), pace);
     int columns = terminal_columns() - 1;
     write_bar(share_done(p), columns - used, bar);
     /* A line longer than the terminal would wrap, and could not be drawn over. */
@@ -90,19 +82,23 @@ void lm_progress_clear(LmProgress *p) {
     fflush(stdout);
 }
 
-/* ---- elsewhere ---- */
+/* ---- lines that stay ---- */
 
 static void print_line(const LmProgress *p) {
-    char pace[64], held_out[48], window[64] = "";
-    write_pace(p, pace, sizeof pace);
-    write_held_out(p, "  held-out %.4f", held_out, sizeof held_out);
+    char pace[64], held_out[48] = "", window[64] = "";
+    int digits = p->terminal ? 2 : 4;
     if (p->window < p->windows)
         snprintf(window, sizeof window, " window %lld/%lld", (long long)p->window,
                  (long long)p->windows);
-    /* All digits in a log, so that two runs can be compared. */
-    printf("epoch %lld/%lld%s  loss %.*f  perplexity %.4f%s  (%s)\n", (long long)p->epoch,
-           (long long)p->epochs, window, p->terminal ? 3 : 12, p->loss, exp(p->loss), held_out,
-           pace);
+    if (!isnan(p->held_out))
+        snprintf(held_out, sizeof held_out, "  held-out %.*f", digits, p->held_out);
+    /* All digits of the loss in a log, so that two runs can be compared. */
+    printf("epoch %lld/%lld%s  loss %.*f  perplexity %.*f%s", (long long)p->epoch,
+           (long long)p->epochs, window, p->terminal ? 3 : 12, p->loss, digits, exp(p->loss),
+           held_out);
+    write_pace(p, pace, sizeof pace);
+    /* On a terminal the bar tells it. */
+    p->terminal ? printf("\n") : printf("  (%s)\n", pace);
     fflush(stdout);
 }
 

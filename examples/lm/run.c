@@ -47,9 +47,9 @@ static json_t *describe_training(const LmTraining *o, const LmResult *result) {
                           "optimizer", o->optimizer == LM_ADAM ? "adam" : "sgd", "lr", o->lr,
                           "momentum", o->momentum, "clip", o->clip, "seed", (json_int_t)o->seed,
                           "random_offset", o->random_offset, "epoch", (json_int_t)result->epoch,
-                          "perplexity", fmin(result->perplexity, 1e300));
+                          "perplexity", result->perplexity);
     if (j && !isnan(result->held_out))
-        json_object_set_new(j, "held_out_perplexity", json_real(fmin(result->held_out, 1e300)));
+        json_object_set_new(j, "held_out_perplexity", json_real(result->held_out));
     return j;
 }
 

@@ -61,8 +61,8 @@ double lm_perplexity(const LmModel *m, AgTape *t, const int64_t *ids, int64_t co
 
 /* ---- training ---- */
 
-/* One step of truncated backpropagation through time.   x, y [T, B]; the loss, NaN if it
- * diverged or failed: then no parameter has moved. */
+/* One step of truncated backpropagation through time.   x, y [T, B].  The loss; NaN if it failed,
+ * or if perplexity or gradient are not finite: then no parameter has moved. */
 static double train_step(Trainer *r, const Tensor *x, const Tensor *y) {
     AgTape *t = r->tape;
     const LmTraining *o = r->job->options;
@@ -72,7 +72,7 @@ static double train_step(Trainer *r, const Tensor *x, const Tensor *y) {
     nn_zero_grad(set);
     AgVar logits = lm_model_forward(r->job->model, r->state, ag_input(t, x));
     AgVar loss = ag_cross_entropy(logits, ag_input(t, y), NULL);
-    if (!ag_backward(loss) || !isfinite(ag_item(loss))) return NAN;
+    if (!ag_backward(loss) || !isfinite(exp(ag_item(loss)))) return NAN;
     double norm = optim_clip_grad_norm(nn_params_grads(set), o->clip > 0 ? o->clip : INFINITY);
     if (!isfinite(norm) || !optim_step(r->optim, NULL)) return NAN;
     return ag_item(loss);
@@ -117,22 +117,25 @@ static LmTrainStatus train_epoch(Trainer *r, int64_t epoch, TensorError *error) 
 }
 
 /* Measures the epoch and saves the model where lm_train says so. */
-static bool end_epoch(Trainer *r, bool last, LmResult *result, TensorError *error) {
+static LmTrainStatus end_epoch(Trainer *r, bool last, LmResult *result, TensorError *error) {
     const LmTrainJob *job = r->job;
     double held_out = NAN, now = lm_seconds();
     bool due = last || now - r->saved_at > SAVE_SECONDS;
     if (job->held_out_count > 0) {
         held_out = lm_perplexity(job->model, r->tape, job->held_out, job->held_out_count, error);
-        if (!ag_tape_ok(r->tape)) return false;
-        due = held_out < r->best || result->epoch == 0;
+        if (!ag_tape_ok(r->tape)) return LM_TRAIN_FAILED;
+        if (!isfinite(held_out)) return LM_TRAIN_DIVERGED;
+        due = held_out < r->best;
     }
     r->progress.held_out = held_out;
     lm_progress_epoch(&r->progress);
-    if (!due) return true;
-    *result = (LmResult){r->progress.epoch, exp(r->progress.loss), held_out};
+    if (!due) return LM_TRAIN_DONE;
+    LmResult reached = {r->progress.epoch, exp(r->progress.loss), held_out};
+    if (!job->save(job->context, &reached, error)) return LM_TRAIN_FAILED;
+    *result = reached;
     r->best = held_out;
     r->saved_at = now;
-    return job->save(job->context, result, error);
+    return LM_TRAIN_DONE;
 }
 
 static LmTrainStatus train_epochs(Trainer *r, LmResult *result, TensorError *error) {
@@ -142,7 +145,8 @@ static LmTrainStatus train_epochs(Trainer *r, LmResult *result, TensorError *err
         status = train_epoch(r, e, error);
         if (status == LM_TRAIN_FAILED || status == LM_TRAIN_DIVERGED) break;
         bool last = e == epochs || status == LM_TRAIN_STOPPED;
-        if (!end_epoch(r, last, result, error)) status = LM_TRAIN_FAILED;
+        LmTrainStatus end = end_epoch(r, last, result, error);
+        if (end != LM_TRAIN_DONE) status = end;
     }
     lm_progress_clear(&r->progress);
     return status;

@@ -45,7 +45,7 @@ typedef enum { LM_TRAIN_DONE, LM_TRAIN_STOPPED, LM_TRAIN_DIVERGED, LM_TRAIN_FAIL
 /* Trains, shows the progress, and calls `save`: with held-out text after each epoch that is the
  * best so far on it; without, at the end and once in a while.  *result is what was saved last
  * (epoch 0: nothing).  When stopped, what is there is measured and saved by the same rule.
- * Diverged: the loss or the gradient is not finite.
+ * Diverged: a perplexity or the gradient is not finite; nothing is saved then.
  * Fails: a text too short for B rows of T + 1 characters; out of memory; save fails. */
 LmTrainStatus lm_train(const LmTrainJob *job, LmResult *result, TensorError *error);
 

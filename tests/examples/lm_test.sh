@@ -1,0 +1,251 @@
+#!/usr/bin/env bash
+# lm_test.sh PROGRAM -- runs the language-model trainer as its users do.
+set -u
+
+lm=$(realpath "$1")
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/lm_test.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+unset BUILD_WORKING_DIRECTORY
+checks=0
+failures=0
+
+# ---- helpers ----
+
+# check WHAT COMMAND...: one check, which holds if the command succeeds.
+check() {
+    checks=$((checks + 1))
+    "${@:2}" && return
+    failures=$((failures + 1))
+    printf 'FAILED: %s\n' "$1"
+    tail -n 5 out err 2>/dev/null
+}
+
+# Runs lm with its output in the files out and err; its status goes to $status.
+run() {
+    "$lm" "$@" >out 2>err
+    status=$?
+}
+
+is() { [[ $1 == "$2" ]]; }
+
+one_line_error() {
+    [[ $status == "$1" && $(wc -l <err) == 1 && $(head -c 4 err) == 'lm: ' ]]
+}
+
+# refused WORD ARGUMENT...: status 2 and one line on stderr that holds the word.
+refused() {
+    run "${@:2}"
+    check "refused: lm ${*:2}" one_line_error 2
+    check "the message on lm ${*:2} has '$1': $(cat err)" grep -qF -- "$1" err
+}
+
+small=(--embedding 0 --hidden 16 --batch 4 --steps 10 --epochs 3 --dropout 0)
+train() { run train --text text.txt "${small[@]}" "$@"; }
+
+# The losses and perplexities of a log, in full, without times.
+losses() { sed -n 's/^\(epoch .*\)  (.*/\1/p' out; }
+
+for ((i = 0; i < 60; i++)); do
+    echo 'The quick brown fox jumps over the lazy dog. A wizard quacked; zebras vexed him.'
+done >text.txt
+
+# ---- help ----
+
+for arguments in '--help' '-h' 'train --help' 'generate --help'; do
+    # shellcheck disable=SC2086
+    run $arguments
+    check "lm $arguments ends with 0" is $status 0
+    check "lm $arguments has an example" grep -q '^example:' out
+    check "lm $arguments prints no error" is "$(cat err)" ''
+done
+run train --help
+check 'defaults are shown' grep -q -- '--hidden H .*(default 192)' out
+
+# ---- what the user gets wrong ----
+
+refused 'unknown command fly' fly
+refused '--frobnicate' train --frobnicate
+refused '--text needs a value' train --text
+refused 'unexpected argument' train text.txt
+refused 'missing.txt' train --text missing.txt
+refused 'not a whole number' train --hidden abc
+refused 'not a whole number' train --hidden 1.5
+refused 'not a whole number' train --hidden ''
+refused 'at least 1' train --hidden 0
+refused 'at least 1' train --epochs -3
+refused 'at most' train --hidden 99999999999999999999
+refused 'at most' train --batch 99999999
+refused 'not a finite number' train --lr nan
+refused 'not a finite number' train --clip inf
+refused 'not a finite number' train --dropout 1e999
+refused 'more than 0' train --lr 0
+refused 'less than 1' train --dropout 1
+refused 'less than 1' train --valid 1
+refused 'sgd, adam' train --optimizer adagrad
+refused 'none, letters' train --clean words
+: >empty.txt
+refused 'empty.txt' train --text empty.txt
+echo 'Too short.' >short.txt
+refused 'short.txt' train --text short.txt
+refused 'short.txt' train --text short.txt --valid 0.01
+printf '123 456\n' >digits.txt
+refused 'digits.txt' train --text digits.txt --clean letters
+printf 'good \xff bad' >latin1.txt
+refused 'latin1.txt: byte 5' train --text latin1.txt
+refused '.: is a folder' train --text .
+refused 'text.txt' train --text text.txt --out text.txt
+refused 'text.txt' train --text text.txt --out text.txt/run
+refused 'empty' train --text text.txt --out ''
+refused 'nowhere' generate --run nowhere
+refused 'not a finite number' generate --temperature nan
+refused 'at least 0' generate --temperature -1
+refused 'at least 0' generate --length -1
+check 'nothing was written by all that' is "$(find . -name '*.json')" ''
+
+# ---- training ----
+
+train --out run --epochs 12 --lr 0.01
+check 'training ends with 0' is $status 0
+check 'training prints no error' is "$(cat err)" ''
+for file in model.safetensors vocab.json config.json; do
+    check "$file is written" test -s "run/$file"
+done
+check 'no temporary file is left' is "$(find run -type f | wc -l)" 3
+# shellcheck disable=SC2016
+check 'perplexity falls to less than half' awk '
+    /^epoch/ { sub(/.*perplexity /, ""); n++; if (n == 1) first = $1; last = $1 }
+    END { exit !(n == 12 && last < first / 2) }' out
+check 'held-out text is measured' grep -q 'on held-out text' out
+check 'the end is a sample' grep -q '^sample' out
+
+train --out a --dropout 0.2 --layers 2 --embedding 8
+losses >a.losses
+train --out b --dropout 0.2 --layers 2 --embedding 8
+check 'losses are printed' is "$(wc -l <a.losses)" 3
+check 'one seed: the same losses' is "$(losses)" "$(cat a.losses)"
+check 'one seed: the same file' cmp a/model.safetensors b/model.safetensors
+train --out b --dropout 0.2 --layers 2 --embedding 8 --seed 2
+check 'another seed: other losses' test "$(losses)" != "$(cat a.losses)"
+
+train --out plain --valid 0 --optimizer sgd --lr 0.5 --momentum 0.5 --clip 0 --fixed-offset
+check 'everything to train on' is $status 0
+check 'then nothing is held out' grep -q ' 0 held out' out
+train --out letters --clean letters --max-chars 2000 --valid 0
+check 'letters: 26, space, <unk>' grep -q '28 symbols' out
+check 'the first characters' grep -q ' 2000 characters' out
+run train --text latin1.txt --replace-invalid --out latin1 --valid 0 --hidden 4 --batch 1 \
+    --steps 4 --epochs 1
+check 'invalid bytes are replaced on request' is $status 0
+
+# ---- generating ----
+
+generate() { run generate --run run --length 80 "$@"; }
+generate --prefix 'The quick' --seed 3 --temperature 1.5
+cp out first
+check 'generating ends with 0' is $status 0
+check 'it begins with the prefix' is "$(head -c 9 out)" 'The quick'
+generate --prefix 'The quick' --seed 3 --temperature 1.5
+check 'one seed: the same text' cmp out first
+generate --prefix 'The quick' --seed 4 --temperature 1.5
+check 'another seed: another text' test "$(cat out)" != "$(cat first)"
+generate --prefix 'The quick' --seed 3 --temperature 0
+cp out first
+generate --prefix 'The quick' --seed 4 --temperature 0
+check 'temperature 0 needs no luck' cmp out first
+generate --prefix 'The quick' --length 0
+check 'length 0: the prefix' is "$(cat out)" 'The quick'
+generate --length 20
+check 'no prefix' is $status 0
+generate --length 20 --temperature 1e300
+check 'any temperature' is $status 0
+run generate --run letters --prefix 'The QUICK'
+check 'a prefix is cleaned as the text was' is "$(head -c 9 out)" 'the quick'
+refused "'€'" generate --run run --prefix 'The €'
+refused '--prefix' generate --run run --prefix $'\xff'
+"$lm" generate --run run >/dev/full 2>err
+status=$?
+check 'a full disk is told' one_line_error 2
+
+# ---- damaged folders ----
+
+# damaged WORD FILE SED-SCRIPT: with the file edited, the folder is refused.
+damaged() {
+    rm -rf bad
+    cp -r run bad
+    sed -i "$3" "bad/$2"
+    check "$2 was edited by $3" test "$(cmp -s "run/$2" "bad/$2"; echo $?)" = 1
+    refused "$1" generate --run bad
+}
+damaged 'bad/config.json' config.json 's/"version": 1/"version": 9/'
+damaged 'bad/config.json' config.json 's/"hidden": 16/"hidden": -16/'
+damaged 'bad/config.json' config.json 's/"hidden": 16/"hidden": "x"/'
+damaged 'bad/config.json' config.json '/"format"/d'
+damaged 'bad/config.json' config.json 1d
+damaged 'bad/model.safetensors' config.json 's/"hidden": 16/"hidden": 15/'
+damaged 'config.json' config.json 's/"hidden": 16/"hidden": 1000000/'
+damaged 'bad/config.json' config.json 's/"clean": "none"/"clean": "odd"/'
+damaged 'bad/vocab.json' vocab.json 's/"version": 1/"version": 9/'
+rm -rf bad && cp -r run bad && cp letters/vocab.json bad
+refused 'bad/vocab.json' generate --run bad
+rm -rf bad && cp -r run bad && cp letters/model.safetensors bad
+refused 'bad/model.safetensors' generate --run bad
+rm -rf bad && cp -r run bad && truncate -s -100 bad/model.safetensors
+refused 'bad/model.safetensors' generate --run bad
+for file in model.safetensors vocab.json config.json; do
+    rm -rf bad && cp -r run bad && rm "bad/$file"
+    refused "bad/$file" generate --run bad
+done
+
+# ---- divergence ----
+
+cp -r run kept
+train --out run --optimizer sgd --lr 1e6 --clip 0 --epochs 50
+check 'divergence: one line, status 1' one_line_error 1
+check 'divergence leaves the folder as it was' diff -r run kept
+
+# ---- signals ----
+
+# interrupt SIGNAL: a run that would take hours gets the signal once it has begun.
+interrupt() {
+    rm -rf stopped
+    "$lm" train --text text.txt "${small[@]}" --epochs 1000000 --out stopped >out 2>err &
+    local pid=$!
+    until grep -q '^epoch' out; do sleep 0.05; done
+    # A background job of a script ignores SIGINT only until the program catches it.
+    kill -s "$1" $pid
+    wait $pid
+    status=$?
+}
+interrupt INT
+check 'Ctrl-C: status 130' is $status 130
+check 'Ctrl-C: no error' is "$(cat err)" ''
+run generate --run stopped --length 5
+check 'Ctrl-C: the model is saved' is $status 0
+interrupt TERM
+check 'SIGTERM: status 143' is $status 143
+check 'SIGTERM: the model is saved' test -s stopped/model.safetensors
+
+# ---- folders ----
+
+mkdir -p home elsewhere
+cp text.txt home
+cd elsewhere || exit 1
+export BUILD_WORKING_DIRECTORY=$work/home
+train --out deep/run --epochs 1
+check 'paths are relative to BUILD_WORKING_DIRECTORY' is $status 0
+check 'also what is written' test -s "$work/home/deep/run/config.json"
+run generate --run deep/run --length 5
+check 'also what is read' is $status 0
+BUILD_WORKING_DIRECTORY=$work/none
+refused "$work/none" train --epochs 1
+unset BUILD_WORKING_DIRECTORY
+check 'nothing but logs stands where it ran' is "$(ls)" $'err\nout'
+
+# The story that ships with the program is found from another folder.
+run train "${small[@]}" --hidden 4 --epochs 1 --batch 64 --out "$work/story"
+check 'without --text it learns the story' grep -q '^text .*lighthouse.txt' out
+check 'and ends with 0' is $status 0
+
+printf 'lm_test: %d checks, %d failed\n' "$checks" "$failures"
+[[ $failures == 0 ]]
