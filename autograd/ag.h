@@ -48,7 +48,7 @@ typedef struct {
 AgTape *ag_tape_new(void); /* NULL when out of memory */
 void ag_tape_free(AgTape *t);
 
-/* Forgets all variables and the error.  Memory, modes, seed and attachments stay;
+/* Not inside a gradient rule.  Forgets all variables and the error.  Memory, modes, seed and attachments stay;
  * the count of random draws starts again. */
 void ag_tape_reset(AgTape *t);
 
@@ -78,9 +78,12 @@ bool ag_tape_is_no_grad(const AgTape *t);
  *     for (...) { h = step(h); ag_tape_release(t, m, 1, &h); }
  * Release forgets everything made since the mark, except keep[0..n-1], which become
  * constants and whose handles are updated.  The mark stays valid; the next release to it
- * forgets what this one kept, unless it keeps it too.  Scopes opened since are closed.
- * Fails (false, and the tape's error): the mark is older than a reset. */
+ * forgets what this one kept, unless it keeps it too.  Scopes opened since are closed, and
+ * watches and their gradients since are gone.
+ * Fails (false, and the tape's error): the mark is of another tape, older than a reset, or
+ * was forgotten itself by the release of an earlier one. */
 typedef struct {
+    AgTape *tape;
     TensorArenaMark memory;
     uint32_t nodes, scopes, epoch;
 } AgTapeMark;
@@ -187,8 +190,8 @@ bool ag_grad_n(int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x
  * element.  Fails (false): loss has not, or no parameter takes part. */
 bool ag_backward(AgVar loss);
 
-/* Has the next ag_backward keep the gradient of v under a name; ag_watched gives it
- * afterwards (nil before, and where none arrived). */
+/* Has every ag_backward from here to the reset keep the gradient of v, of a float dtype, under a
+ * name; ag_watched gives that of the last one (nil before, and where none arrived). */
 void ag_watch(AgVar v, const char *name);
 Tensor ag_watched(AgTape *t, const char *name);
 
@@ -201,8 +204,9 @@ AgVar ag_mul(AgVar a, AgVar b);     /* a b.  Gradient: g b; g a */
 AgVar ag_div(AgVar a, AgVar b);     /* a / b.  Gradient: g / b; -g y / b */
 AgVar ag_pow(AgVar a, AgVar b);     /* a^b.  Gradient: g b a^(b-1), 0 where b = 0; g y ln a, 0 where
                                        a = 0 and b >= 0 */
-AgVar ag_maximum(AgVar a, AgVar b); /* NaN if either is.  Gradient: to the larger; half each if equal */
-AgVar ag_minimum(AgVar a, AgVar b); /* NaN if either is.  Gradient: to the smaller; half each if equal */
+/* NaN if either is.  Gradient: to the larger (smaller); half each if equal; g to both at NaN. */
+AgVar ag_maximum(AgVar a, AgVar b);
+AgVar ag_minimum(AgVar a, AgVar b);
 
 AgVar ag_affine(AgVar x, double scale, double shift); /* scale x + shift.  Gradient: scale g */
 AgVar ag_neg(AgVar x);     /* -x.  Gradient: -g */
@@ -212,7 +216,7 @@ AgVar ag_sqrt(AgVar x);    /* Gradient: g / (2 y) */
 AgVar ag_square(AgVar x);  /* x^2.  Gradient: 2 g x */
 AgVar ag_tanh(AgVar x);    /* Gradient: g (1 - y^2) */
 AgVar ag_sigmoid(AgVar x); /* 1 / (1 + e^-x).  Gradient: g y (1 - y) */
-AgVar ag_relu(AgVar x);    /* max(x, 0).  Gradient: g where x > 0, else 0 */
+AgVar ag_relu(AgVar x);    /* max(x, 0).  Gradient: 0 where x <= 0, else g */
 AgVar ag_abs(AgVar x);     /* |x|.  Gradient: g sign(x) */
 AgVar ag_sign(AgVar x);    /* -1, 0, 1.  Gradient: 0 */
 
@@ -231,9 +235,14 @@ typedef struct {
     int n; /* 0: all axes */
     int axis[TENSOR_MAX_DIMS];
 } AgAxes;
+#ifdef __cplusplus
+#define AG_AXES(...) (ag_axes_of({__VA_ARGS__}))
+#define AG_ALL_AXES (AgAxes{0, {0}})
+#else
 #define AG_AXES(...) \
     ((AgAxes){(int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), {__VA_ARGS__}})
 #define AG_ALL_AXES ((AgAxes){0, {0}})
+#endif
 
 /* x [.., n, ..] -> y [.., ..]: the axes are dropped, or stay with size 1 if keepdim.
  * All fail on an axis out of range or named twice. */
@@ -275,9 +284,10 @@ AgVar ag_chunk(AgVar x, int axis, int64_t chunks, int64_t index);
 AgVar ag_contiguous(AgVar x);
 /* Zeros, with x at start..start+n along axis of `size`: the transpose of ag_narrow. */
 AgVar ag_widen(AgVar x, int axis, int64_t start, int64_t size);
-/* x[0], .., x[n-1] joined along an axis they have (sizes there may differ) ... */
+/* x[0], .., x[n-1] joined along an axis they have (sizes there may differ) ...  Of nothing
+ * (n < 1) both give a variable without a tape, which the next op reports as `no variable`. */
 AgVar ag_concat(int n, const AgVar *x, int axis);
-/* ... or along a new axis (0..ndim; equal shapes).  Both fail on n < 1. */
+/* ... or along a new axis (0..ndim; equal shapes). */
 AgVar ag_stack(int n, const AgVar *x, int axis);
 
 /* ---- by index: I64, each in 0..n-1, else an error that names entry and value -- */
@@ -321,7 +331,7 @@ AgVar ag_length_mask(AgVar lengths, int64_t T);
 /* ---- making ----------------------------------------------------------------- */
 
 AgVar ag_full(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape, double value);
-/* start, start + step, .. before stop.  Fails: step is 0 or not finite. */
+/* start, start + step, .. before stop.  Fails: step is 0, or one of them is not finite. */
 AgVar ag_arange(AgTape *t, TensorDtype dtype, double start, double stop, double step);
 /* index I64 [..] -> [.., n]: 1 at the index, 0 elsewhere.  Fails: an index outside 0..n-1. */
 AgVar ag_one_hot(AgVar index, int64_t n, TensorDtype dtype);
@@ -335,22 +345,30 @@ typedef enum { AG_MEAN, AG_SUM, AG_NONE } AgReduction;
 typedef struct {
     AgReduction reduction; /* AG_MEAN: over the targets that are not ignored */
     bool has_ignore_index; /* false: AG_IGNORE_INDEX is ignored, PyTorch's default */
-    int64_t ignore_index;
+    int64_t ignore_index;  /* within +-2^53 */
 } AgCrossEntropyOptions;
 /* Rows of logits [.., V] against classes target I64 [..]:
  *     loss = logsumexp(x) - x[target], 0 and without gradient where target is ignored,
  * then the mean (NaN if all are ignored) or sum -> [], or each row's -> [..].
  * options NULL: all zero.  Gradient: (softmax(x) - one_hot(target)) g / count.
- * Fails: shapes, or a target outside 0..V-1 that is not ignored. */
+ * Fails: shapes, V = 0, or a target outside 0..V-1 that is not ignored. */
 AgVar ag_cross_entropy(AgVar logits, AgVar target, const AgCrossEntropyOptions *options);
 
-/* In training: each element 0 with probability p, else x / (1 - p); otherwise x itself.
+/* In training: each element times 0 with probability p (so a NaN or infinity stays seen), else
+ * x / (1 - p); otherwise x itself.
  * batch_axis is the axis of the batch's rows (for ag_tape_rows), -1: there is none.
  * Gradient: the same mask.  Fails: p outside 0..1, batch_axis out of range.
  * N. Srivastava and others, Dropout, JMLR 15, 2014. */
 AgVar ag_dropout(AgVar x, double p, int batch_axis);
 
 #ifdef __cplusplus
+}
+
+template <int N> static inline AgAxes ag_axes_of(const int (&axis)[N]) {
+    static_assert(N <= TENSOR_MAX_DIMS, "more axes than a tensor has");
+    AgAxes axes = {N, {0}};
+    for (int i = 0; i < N; i++) axes.axis[i] = axis[i];
+    return axes;
 }
 #endif
 #endif

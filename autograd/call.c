@@ -1,5 +1,4 @@
 /* call.c -- calling an op: checks, results, and the record for the way back. */
-#include <assert.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -8,8 +7,7 @@
 
 /* ---- signatures ---- */
 
-/* The kind letter of input i: the one before `*` repeats. */
-static char kind_of_input(const char *signature, int i) {
+char ag_input_kind(const char *signature, int i) {
     int k = 0;
     while (k < i && signature[k + 1] != '*') k++;
     return signature[k];
@@ -22,6 +20,15 @@ static bool takes_inputs(const char *signature, int n) {
 }
 
 static const char *results_of(const char *signature) { return strchr(signature, ':') + 1; }
+
+/* Letters, perhaps `*` after the last, a colon, 1 to AG_MAX_OUT letters. */
+static bool is_signature(const char *s) {
+    size_t in = s ? strspn(s, "fima") : 0;
+    if (!s || (s[in] == '*' ? in == 0 || s[in + 1] != ':' : s[in] != ':')) return false;
+    const char *results = results_of(s);
+    size_t out = strspn(results, "fima?");
+    return out >= 1 && out <= AG_MAX_OUT && !results[out];
+}
 
 static bool kind_allows(char kind, TensorDtype dtype) {
     switch (kind) {
@@ -40,7 +47,7 @@ static const char *kind_name(char kind) {
 static bool check_dtypes(AgCall *c, TensorDtype generic[2]) {
     int first[2] = {-1, -1};
     for (int i = 0; i < c->n_in; i++) {
-        char kind = kind_of_input(c->op->signature, i);
+        char kind = ag_input_kind(c->op->signature, i);
         TensorDtype dtype = c->in[i]->dtype;
         if (!kind_allows(kind, dtype))
             return ag_call_fail(c, "argument %d is %s, wants %s", i, tensor_dtype_name(dtype),
@@ -65,18 +72,29 @@ typedef struct {
     Tensor out[AG_MAX_OUT];
 } Results;
 
+/* What a user's shape() may have got wrong. */
+static bool check_shapes(AgCall *c) {
+    for (int k = 0; k < c->n_out; k++) {
+        Tensor y = c->out[k];
+        y.data = &y;
+        const char *why = tensor_invalid(&y);
+        if (why) return ag_call_fail(c, "result %d: %s", k, why);
+    }
+    bool empty = !c->op->value && !c->out[0].data;
+    return !empty || ag_call_fail(c, "its shape makes no view, and it computes no value");
+}
+
 static bool run_shape(AgCall *c, Results *r) {
     TensorDtype generic[2] = {TENSOR_F32, TENSOR_F32};
     if (!check_dtypes(c, generic)) return false;
     const char *kinds = results_of(c->op->signature);
     c->n_out = (int)strlen(kinds);
     c->out = r->out;
-    assert(c->n_out >= 1 && c->n_out <= AG_MAX_OUT);
     for (int k = 0; k < c->n_out; k++)
         r->out[k] = (Tensor){.dtype = kinds[k] == 'i'   ? TENSOR_I64
                                       : kinds[k] == 'm' ? TENSOR_U8
                                                         : generic[kinds[k] == 'a']};
-    return c->op->shape(c);
+    return c->op->shape(c) && check_shapes(c);
 }
 
 static bool is_view(const AgCall *c) { return c->out[0].data != NULL; }
@@ -94,6 +112,7 @@ static bool run_value(AgCall *c, Results *r) {
         *y = made;
     }
     TensorArenaMark scratch = tensor_arena_mark(c->scratch);
+    ag_apply_limit(c->tape, c->scratch);
     bool ok = c->op->value(c);
     tensor_arena_release(c->scratch, scratch);
     return ok;
@@ -101,14 +120,14 @@ static bool run_value(AgCall *c, Results *r) {
 
 static const void *save_options(AgCall *c, const void *options, size_t size) {
     if (!size) return options;
-    void *copy = tensor_arena_alloc(c->tape->arena, size);
+    void *copy = ag_take(c->tape, c->tape->arena, size);
     if (!copy) ag_call_fail(c, "out of memory (%zu bytes of options)", size);
     return copy ? memcpy(copy, options, size) : NULL;
 }
 
 static AgRecord *new_record(AgCall *c, const AgVar *in, bool view) {
     size_t bytes = sizeof(AgRecord) + (size_t)c->n_in * sizeof(uint32_t);
-    AgRecord *r = tensor_arena_alloc(c->tape->arena, bytes);
+    AgRecord *r = ag_take(c->tape, c->tape->arena, bytes);
     if (!r) {
         ag_call_fail(c, "out of memory (%zu bytes of record)", bytes);
         return NULL;
@@ -124,12 +143,12 @@ static bool push_results(AgCall *c, const Results *r, const AgVar *in, const AgR
                          bool view, AgVar *out) {
     AgTape *t = c->tape;
     for (int k = 0; k < c->n_out; k++) {
-        uint32_t id = ag_push_node(t, &r->out[k]);
+        AgBuffer *buffer = view ? ag_node(t, in[0].id)->buffer : r->buffer[k];
+        uint32_t id = ag_push_node(t, &r->out[k], buffer);
         if (!id) return false;
         AgNode *n = ag_node(t, id);
         n->op = c->op;
         n->record = record;
-        n->buffer = view ? ag_node(t, in[0].id)->buffer : r->buffer[k];
         out[k] = ag_var_of(t, id);
     }
     return true;
@@ -156,8 +175,18 @@ static AgTape *tape_of(AgTape *t, int n_in, const AgVar *in) {
 }
 
 static void fail_results(const AgOp *op, AgTape *t, AgVar *out) {
-    size_t n_out = strlen(results_of(op->signature));
+    size_t n_out = is_signature(op->signature) ? strlen(results_of(op->signature)) : 1;
     for (size_t k = 0; k < n_out; k++) out[k] = (AgVar){t, 0, 0};
+}
+
+static bool check_op(AgTape *t, const AgOp *op, int n_in, const void *options, size_t size) {
+    if (!is_signature(op->signature) || !op->shape)
+        ag_fail(t, "%s: %s", op->name, op->shape ? "its signature is malformed" : "has no shape()");
+    else if (!takes_inputs(op->signature, n_in))
+        ag_fail(t, "%s: %d arguments do not fit %s", op->name, n_in, op->signature);
+    else if (size && !options)
+        ag_fail(t, "%s: %zu bytes of options, but none given", op->name, size);
+    return !t->failed;
 }
 
 void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *options,
@@ -165,17 +194,14 @@ void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *
     t = tape_of(t, n_in, in);
     fail_results(op, t, out);
     if (!t || t->failed) return;
-    if (!takes_inputs(op->signature, n_in)) {
-        ag_fail(t, "%s: %d arguments do not fit %s", op->name, n_in, op->signature);
-        return;
-    }
+    if (!check_op(t, op, n_in, options, options_size)) return;
     for (int i = 0; i < n_in; i++)
         if (!ag_check_var(t, op->name, i, in[i])) return;
 
     const Tensor *few[8], **values = few;
     TensorArenaMark scratch = tensor_arena_mark(t->scratch);
     if (n_in > 8) {
-        values = tensor_arena_alloc(t->scratch, (size_t)n_in * sizeof *values);
+        values = ag_take(t, t->scratch, (size_t)n_in * sizeof *values);
         if (!values) {
             ag_fail_memory(t, op->name, (size_t)n_in * sizeof *values);
             return;
@@ -185,7 +211,7 @@ void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *
     AgCall c = {.tape = t, .op = op, .options = options, .n_in = n_in, .in = values,
                 .recorded = !t->no_grad && n_in > 0, .scratch = t->scratch};
     if (!call_op(&c, in, options_size, out)) {
-        assert(t->failed); /* an op that fails says why */
+        ag_fail(t, "%s: failed and gave no reason", op->name); /* kept only if it is the first */
         fail_results(op, t, out);
     }
     tensor_arena_release(t->scratch, scratch);
@@ -251,14 +277,14 @@ bool ag_call_index(AgCall *c, int i, int64_t n, const int64_t *skip) {
 
 void *ag_call_save(AgCall *c, size_t bytes) {
     TensorArena *a = c->recorded ? c->tape->arena : c->scratch;
-    void *p = tensor_arena_alloc(a, bytes);
+    void *p = ag_take(c->tape, a, bytes);
     if (!p) ag_call_fail(c, "out of memory (%zu bytes)", bytes);
     return p;
 }
 
 Tensor ag_call_tensor(AgCall *c, bool saved, TensorDtype dtype, int ndim, const int64_t *shape) {
     TensorArena *a = saved && c->recorded ? c->tape->arena : c->scratch;
-    Tensor x = tensor_new(a, dtype, ndim, shape);
+    Tensor x = ag_take_tensor(c->tape, a, dtype, ndim, shape);
     if (tensor_is_nil(&x)) ag_call_fail(c, "out of memory");
     return x;
 }

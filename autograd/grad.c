@@ -15,9 +15,9 @@
  *               thus cost O(T), not O(T^2), and the gradient of a parameter is added
  *               where it will stay.
  *
- * Buffers come from lists by size class, which a sweep starts with and gives back: uses
- * counts the entries that look at a buffer, and 0 returns it. */
-#include <stdlib.h>
+ * Buffers come from lists by size class, which a sweep starts with and gives back: uses counts
+ * the entries and the rules' variables that look at a buffer, and the last one returns it. */
+#include <assert.h>
 #include <string.h>
 
 #include "autograd/tape.h"
@@ -71,8 +71,8 @@ AgBuffer *ag_buffer_take(AgTape *t, size_t bytes) {
     if (b) {
         t->free_buffer[c] = b->next;
     } else {
-        b = tensor_arena_alloc(t->sweep, sizeof *b);
-        void *memory = b ? tensor_arena_alloc(t->sweep, capacity) : NULL;
+        b = ag_take(t, t->sweep, sizeof *b);
+        void *memory = b ? ag_take(t, t->sweep, capacity) : NULL;
         if (!memory) return NULL;
         *b = (AgBuffer){.memory = memory, .size_class = c};
     }
@@ -80,17 +80,15 @@ AgBuffer *ag_buffer_take(AgTape *t, size_t bytes) {
     return b;
 }
 
-enum { RETURNED = -1 }; /* uses of a buffer in a free list */
-
-void ag_buffer_give(AgTape *t, AgBuffer *b) {
-    if (b->uses == RETURNED) return;
-    b->uses = RETURNED;
+void ag_buffer_drop(AgTape *t, AgBuffer *b) {
+    assert(b->uses > 0);
+    if (--b->uses) return;
     b->next = t->free_buffer[b->size_class];
     t->free_buffer[b->size_class] = b;
 }
 
 static void drop_entry(Sweep *s, Entry *e) {
-    if (e->buffer && --e->buffer->uses == 0) ag_buffer_give(s->t, e->buffer);
+    if (e->buffer) ag_buffer_drop(s->t, e->buffer);
     e->buffer = NULL;
     e->present = false;
 }
@@ -117,7 +115,7 @@ static Tensor new_buffer(Sweep *s, const Tensor *like, AgBuffer **buffer) {
 /* ---- passing down to the base of a view ---- */
 
 static bool is_plain_view(const AgNode *n) {
-    return n->record && n->record->view && !n->op->overlapping;
+    return n->record && n->record->view && n->op->same_view;
 }
 
 static bool is_part_of(const AgNode *n, const AgNode *base) {
@@ -230,9 +228,8 @@ Tensor ag_vjp_raw(AgVjp *v, int i) {
         ag_fail(v->tape, "%s: out of memory for the gradient of argument %d", v->op->name, i);
         return g;
     }
-    uint32_t id = ag_push_node(v->tape, &g);
+    uint32_t id = ag_push_node(v->tape, &g, buffer);
     if (!id) return tensor_nil();
-    ag_node(v->tape, id)->buffer = buffer;
     v->gin[i] = ag_var_of(v->tape, id);
     return g;
 }
@@ -253,7 +250,7 @@ static bool check_history(AgVjp *v, uint32_t first) {
     AgTape *t = v->tape;
     uint32_t n = t->n - first;
     TensorArenaMark mark = tensor_arena_mark(t->scratch);
-    bool *tied = tensor_arena_alloc(t->scratch, n);
+    bool *tied = ag_take(t, t->scratch, n);
     if (!tied) {
         ag_fail_memory(t, v->op->name, n);
         return false;
@@ -286,20 +283,27 @@ static bool check_history(AgVjp *v, uint32_t first) {
 static bool run_compose(AgVjp *v) {
     AgTape *t = v->tape;
     TensorArenaMark mark = tensor_arena_mark(t->scratch);
-    AgVar *alias = tensor_arena_alloc(t->scratch, 3 * (size_t)v->n_in * sizeof *alias);
+    AgVar *alias = ag_take(t, t->scratch, 3 * (size_t)v->n_in * sizeof *alias);
     if (!alias) {
         ag_fail_memory(t, v->op->name, 3 * (size_t)v->n_in * sizeof *alias);
         return false;
     }
-    AgVar *x = alias + v->n_in, *gx = x + v->n_in, y[AG_MAX_OUT], seed[AG_MAX_OUT];
-    int n = 0;
+    AgVar *x = alias + v->n_in, *gx = x + v->n_in, out[AG_MAX_OUT], y[AG_MAX_OUT], seed[AG_MAX_OUT];
+    int n = 0, n_y = 0;
+    for (int k = 0; k < v->n_out; k++) out[k] = ag_failed(t);
     for (int i = 0; i < v->n_in; i++) {
         alias[i] = v->need[i] ? ag_alias(v->in[i]) : v->in[i];
         if (v->need[i]) x[n++] = alias[i];
     }
-    bool ok = v->op->compose(t, v->n_in, alias, v->options, y) && !t->failed;
-    for (int k = 0; k < v->n_out && ok; k++) seed[k] = ag_vjp_gout(v, k);
-    ok = ok && ag_grad_n(v->n_out, y, seed, n, x, gx, true);
+    bool ok = v->op->compose(t, v->n_in, alias, v->options, out) && !t->failed;
+    if (!ok) ag_fail(t, "%s: its composition failed", v->op->name);
+    for (int k = 0; k < v->n_out && ok; k++) {
+        if (!v->has_gout[k]) continue;
+        ok = ag_check_var(t, v->op->name, k, out[k]);
+        y[n_y] = out[k];
+        seed[n_y++] = v->gout[k];
+    }
+    ok = ok && ag_grad_n(n_y, y, seed, n, x, gx, true);
     for (int i = 0, j = 0; i < v->n_in && ok; i++)
         if (v->need[i]) v->gin[i] = gx[j++];
     tensor_arena_release(t->scratch, mark);
@@ -317,6 +321,8 @@ static bool run_rule(AgVjp *v) {
         if (!v->tape->failed) ag_fail(v->tape, "%s: its gradient rule failed", v->op->name);
         return false;
     }
+    for (int i = 0; i < v->n_in && !v->tape->failed; i++)
+        if (v->need[i] && (v->gin[i].id || v->gin[i].tape != v->tape)) check_gradient(v, i);
     return !v->tape->failed && (!v->create_graph || check_history(v, first));
 }
 
@@ -324,22 +330,15 @@ static bool run_rule(AgVjp *v) {
 static AgVar push_gout(Sweep *s, uint32_t id) {
     Entry *e = entry_of(s, id);
     if (s->create_graph) return e->var;
-    uint32_t g = ag_push_node(s->t, &e->value);
-    if (!g) return ag_failed(s->t);
-    ag_node(s->t, g)->buffer = e->buffer;
-    return ag_var_of(s->t, g);
+    uint32_t g = ag_push_node(s->t, &e->value, e->buffer);
+    return g ? ag_var_of(s->t, g) : ag_failed(s->t);
 }
 
 /* Variables that a rule made are gone after it; their buffers, unless adopted, are free. */
 static void forget_temporaries(Sweep *s, uint32_t first, TensorArenaMark memory) {
-    AgTape *t = s->t;
     if (s->create_graph) return;
-    for (uint32_t id = first; id < t->n; id++) {
-        AgBuffer *b = ag_node(t, id)->buffer;
-        if (b && b->uses == 0) ag_buffer_give(t, b);
-    }
-    ag_pop_nodes(t, first);
-    tensor_arena_release(t->arena, memory);
+    ag_pop_nodes(s->t, first);
+    tensor_arena_release(s->t->arena, memory);
 }
 
 static void call_rule(Sweep *s, const AgRecord *r, Rule *rule, AgVar *in, AgVar *gin, bool *need) {
@@ -363,7 +362,7 @@ static void call_rule(Sweep *s, const AgRecord *r, Rule *rule, AgVar *in, AgVar 
                .scratch = t->scratch, .engine = rule};
     if (t->failed || !run_rule(&v)) return;
     for (int i = 0; i < r->n_in && !t->failed; i++)
-        if (need[i] && gin[i].id && check_gradient(&v, i)) add_part(s, r->in[i], gin[i]);
+        if (need[i] && gin[i].id) add_part(s, r->in[i], gin[i]);
 }
 
 static void pass_on_by_rule(Sweep *s, const AgRecord *r) {
@@ -371,7 +370,7 @@ static void pass_on_by_rule(Sweep *s, const AgRecord *r) {
     uint32_t first = t->n;
     TensorArenaMark memory = tensor_arena_mark(t->arena), scratch = tensor_arena_mark(t->scratch);
     size_t n = (size_t)r->n_in, bytes = n * (2 * sizeof(AgVar) + sizeof(Tensor) + sizeof(bool));
-    char *p = tensor_arena_alloc(t->scratch, bytes);
+    char *p = ag_take(t, t->scratch, bytes);
     if (!p) {
         ag_fail_memory(t, r->op->name, bytes);
         return;
@@ -418,7 +417,7 @@ static void pass_on(Sweep *s, const AgRecord *r) {
 
 static bool open_table(Sweep *s) {
     size_t n = (size_t)s->top - s->low + 1;
-    s->table = tensor_arena_alloc(s->t->sweep, n * sizeof *s->table);
+    s->table = ag_take(s->t, s->t->sweep, n * sizeof *s->table);
     if (!s->table) {
         ag_fail_memory(s->t, "gradient table", n * sizeof *s->table);
         return false;
@@ -452,6 +451,7 @@ static void run_sweep(Sweep *s, int n_y, const AgVar *y, const AgVar *seed) {
     }
     t->no_grad = no_grad;
     t->recycle = recycle;
+    t->epoch++; /* handles of rules' variables that are gone never fit what comes in their place */
 }
 
 /* The sweep's memory starts anew for the outermost one. */
@@ -495,7 +495,7 @@ static AgVar result(Sweep *s, AgVar x) {
 }
 
 static AgVar *seeds_of(AgTape *t, int n_y, const AgVar *y, const AgVar *seed) {
-    AgVar *all = tensor_arena_alloc(t->arena, (size_t)n_y * sizeof *all);
+    AgVar *all = ag_take(t, t->arena, (size_t)n_y * sizeof *all);
     if (!all) ag_fail_memory(t, "grad", (size_t)n_y * sizeof *all);
     for (int k = 0; all && k < n_y; k++)
         all[k] = seed_or_ones(t, y[k], seed ? seed[k] : (AgVar){NULL, 0, 0});
@@ -509,27 +509,29 @@ static void grad_n(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n,
     for (int k = 0; k < n_y; k++) s.top = y[k].id > s.top ? y[k].id : s.top;
     for (int i = 0; i < n; i++) s.low = x[i].id < s.low ? x[i].id : s.low;
     if (s.low > s.top) s.low = s.top;
-    if (!ag_check_unchanged(t, s.top) || !open_table(&s)) return;
+    if ((t->sweeps == 1 && !ag_check_unchanged(t, s.top)) || !open_table(&s)) return;
     const AgVar *seeds = seeds_of(t, n_y, y, seed);
     if (t->failed) return;
     for (int i = 0; i < n; i++)
         if (x[i].id <= s.top) entry_of(&s, x[i].id)->need = entry_of(&s, x[i].id)->own = true;
     find_needs(&s);
     run_sweep(&s, n_y, y, seeds);
-    for (int i = 0; i < n && !t->failed; i++) gx[i] = result(&s, x[i]);
+    for (int i = 0; i < n && !t->failed; i++) gx[i] = result(&s, x[i]); /* gx may be x */
 }
 
 bool ag_grad_n(int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x, AgVar *gx,
                bool create_graph) {
-    AgTape *t = n_y > 0 ? y[0].tape : NULL;
-    for (int i = 0; i < n; i++) gx[i] = (AgVar){t, 0, 0};
-    if (!t || t->failed) return false;
-    if (n < 0) ag_fail(t, "grad: %d inputs", n);
-    begin(t);
-    if (!t->failed && n > 0) grad_n(t, n_y, y, seed, n, x, gx, create_graph);
-    end(t);
-    for (int i = 0; i < n && t->failed; i++) gx[i] = ag_failed(t);
-    return !t->failed;
+    AgTape *t = n_y > 0 ? y[0].tape : n > 0 ? x[0].tape : NULL;
+    if (t && (n_y < 1 || n < 0)) ag_fail(t, "grad: %d results, %d inputs", n_y, n);
+    bool ok = t && !t->failed;
+    if (ok && n > 0) {
+        begin(t);
+        grad_n(t, n_y, y, seed, n, x, gx, create_graph);
+        end(t);
+        ok = !t->failed;
+    }
+    for (int i = 0; i < n && !ok; i++) gx[i] = (AgVar){t, 0, 0};
+    return ok;
 }
 
 bool ag_grad(AgVar y, AgVar seed, int n, const AgVar *x, AgVar *gx, bool create_graph) {
@@ -541,37 +543,41 @@ bool ag_grad(AgVar y, AgVar seed, int n, const AgVar *x, AgVar *gx, bool create_
 void ag_watch(AgVar v, const char *name) {
     AgTape *t = v.tape;
     if (!t || t->failed || !ag_check_var(t, "watch", 0, v)) return;
-    if (t->n_watched == t->cap_watched) {
-        uint32_t cap = t->cap_watched ? 2 * t->cap_watched : 8;
-        AgWatch *watch = realloc(t->watch, cap * sizeof *watch);
-        if (!watch) {
-            ag_fail_memory(t, "watch", cap * sizeof *watch);
-            return;
-        }
-        t->watch = watch;
-        t->cap_watched = cap;
-    }
+    if (!check_floats(t, "watched variable", 1, &v)) return;
+    AgWatch *watch = ag_grow(t->watch, t->n_watched, &t->cap_watched, sizeof *watch);
+    if (watch) t->watch = watch;
     size_t size = strlen(name) + 1;
-    char *copy = tensor_arena_alloc(t->arena, size);
-    if (!copy) {
+    char *copy = ag_take(t, t->arena, size);
+    if (!copy || !watch) {
         ag_fail_memory(t, "watch", size);
         return;
     }
     memcpy(copy, name, size);
-    t->watch[t->n_watched++] = (AgWatch){v.id, v.epoch, copy, tensor_nil()};
+    size_t end = tensor_arena_bytes(t->arena);
+    t->watch[t->n_watched++] = (AgWatch){v.id, v.epoch, copy, tensor_nil(), end, 0};
     ag_node(t, v.id)->name = copy;
 }
 
-static bool is_watched(const AgTape *t, const AgWatch *w, uint32_t top) {
-    return w->id <= top && w->id < t->n && ag_node(t, w->id)->epoch == w->epoch;
+Tensor ag_watched(AgTape *t, const char *name) {
+    for (uint32_t i = 0; i < t->n_watched; i++)
+        if (!strcmp(t->watch[i].name, name)) return t->watch[i].grad;
+    return tensor_nil();
 }
 
-Tensor ag_watched(AgTape *t, const char *name) {
+/* Names and gradients lie in the arena: what came after the mark is gone. */
+void ag_forget_watches(AgTape *t, AgTapeMark mark) {
+    uint32_t kept = 0;
     for (uint32_t i = 0; i < t->n_watched; i++) {
-        const AgWatch *w = &t->watch[i];
-        if (is_watched(t, w, t->n) && !strcmp(w->name, name)) return w->grad;
+        AgWatch *w = &t->watch[i];
+        bool node_stays = w->id < mark.nodes;
+        if (node_stays && w->end <= mark.memory.bytes) {
+            if (w->grad_end > mark.memory.bytes) w->grad = tensor_nil();
+            t->watch[kept++] = *w;
+        } else if (node_stays && ag_node(t, w->id)->name == w->name) {
+            ag_node(t, w->id)->name = NULL;
+        }
     }
-    return tensor_nil();
+    t->n_watched = kept;
 }
 
 static void set_targets(Sweep *s) {
@@ -583,18 +589,34 @@ static void set_targets(Sweep *s) {
         e->need = e->sink = true;
         set_entry(e, &leaf->grad, NULL);
     }
-    for (uint32_t i = 0; i < t->n_watched; i++)
-        if (is_watched(t, &t->watch[i], s->top))
-            entry_of(s, t->watch[i].id)->need = entry_of(s, t->watch[i].id)->own = true;
+    for (uint32_t i = 0; i < t->n_watched; i++) {
+        AgWatch *w = &t->watch[i];
+        w->grad = tensor_nil();
+        if (w->id > s->top) continue;
+        Entry *e = entry_of(s, w->id);
+        /* A watched parameter collects apart from what it had before. */
+        e->need = e->own = true;
+        e->sink = e->present = false;
+    }
 }
 
 static void keep_watched(Sweep *s) {
     AgTape *t = s->t;
     for (uint32_t i = 0; i < t->n_watched && !t->failed; i++) {
         AgWatch *w = &t->watch[i];
-        if (!is_watched(t, w, s->top) || !entry_of(s, w->id)->present) continue;
-        w->grad = tensor_copy(t->arena, &entry_of(s, w->id)->value);
-        if (tensor_is_nil(&w->grad)) ag_fail_memory(t, "watch", 0);
+        if (w->id > s->top || !entry_of(s, w->id)->present) continue;
+        const Tensor *g = &entry_of(s, w->id)->value;
+        ag_apply_limit(t, t->arena);
+        w->grad = tensor_copy(t->arena, g);
+        w->grad_end = tensor_arena_bytes(t->arena);
+        if (tensor_is_nil(&w->grad))
+            ag_fail_memory(t, "watch", (size_t)tensor_numel(g) * tensor_dtype_size(g->dtype));
+    }
+    for (uint32_t id = s->low; id <= s->top && !t->failed && t->n_watched; id++) {
+        const AgLeaf *leaf = ag_node(t, id)->leaf;
+        const Entry *e = entry_of(s, id);
+        if (leaf && !tensor_is_nil(&leaf->grad) && e->own && e->present)
+            tensor_accumulate(&leaf->grad, &e->value);
     }
 }
 
@@ -607,7 +629,7 @@ static void backward(AgTape *t, AgVar loss) {
         return;
     }
     Sweep s = {.t = t, .low = 1, .top = loss.id};
-    if (!ag_check_unchanged(t, s.top) || !open_table(&s)) return;
+    if ((t->sweeps == 1 && !ag_check_unchanged(t, s.top)) || !open_table(&s)) return;
     set_targets(&s);
     find_needs(&s);
     if (!needs(&s, loss.id)) {

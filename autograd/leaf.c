@@ -1,5 +1,4 @@
 /* leaf.c -- values from outside (inputs, parameters) and reading values back. */
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,8 +36,8 @@ const AgNode *ag_read_node(AgVar v, const char *what) {
 
 /* ---- inputs ---- */
 
-static AgVar push_input(AgTape *t, const Tensor *value) {
-    uint32_t id = ag_push_node(t, value);
+static AgVar push_input(AgTape *t, const Tensor *value, AgBuffer *buffer) {
+    uint32_t id = ag_push_node(t, value, buffer);
     return id ? ag_var_of(t, id) : ag_failed(t);
 }
 
@@ -58,13 +57,11 @@ AgVar ag_input(AgTape *t, const Tensor *value) {
         return ag_failed(t);
     }
     tensor_convert(&copy, value);
-    AgVar v = push_input(t, &copy);
-    if (v.id) ag_node(t, v.id)->buffer = buffer;
-    return v;
+    return push_input(t, &copy, buffer);
 }
 
-/* FNV-1a over the bytes of the elements in row-major order, eight at a time where they lie
- * together.  Finds changes made by mistake; it is no defence against ones made on purpose. */
+/* FNV-1a over the elements in row-major order.  Finds changes made by mistake; it is no defence
+ * against ones made on purpose. */
 static uint64_t checksum(const Tensor *x) {
     uint64_t h = 14695981039346656037u;
     size_t size = tensor_dtype_size(x->dtype);
@@ -85,7 +82,7 @@ static uint64_t checksum(const Tensor *x) {
 
 AgVar ag_borrow(AgTape *t, const Tensor *value) {
     if (!check_input(t, "borrow", value)) return ag_failed(t);
-    AgVar v = push_input(t, value);
+    AgVar v = push_input(t, value, NULL);
     if (v.id && t->check_borrowed) {
         ag_node(t, v.id)->borrowed = true;
         ag_node(t, v.id)->stamp = checksum(value);
@@ -100,10 +97,8 @@ AgVar ag_scalar(AgTape *t, TensorDtype dtype, double value) {
 AgVar ag_detach(AgVar x) {
     if (!x.tape || x.tape->failed || !ag_check_var(x.tape, "detach", 0, x))
         return (AgVar){x.tape, 0, 0};
-    Tensor value = ag_node(x.tape, x.id)->value;
-    AgVar v = push_input(x.tape, &value);
-    if (v.id) ag_node(v.tape, v.id)->buffer = ag_node(x.tape, x.id)->buffer;
-    return v;
+    const AgNode *n = ag_node(x.tape, x.id);
+    return push_input(x.tape, &n->value, n->buffer);
 }
 
 bool ag_check_unchanged(AgTape *t, uint32_t top) {
@@ -151,14 +146,14 @@ static bool grow_leaves(AgTape *t) {
 }
 
 AgVar ag_bound(AgTape *t, const void *key) {
-    if (!t->cap_leaves) return ag_failed(t);
+    if (!t->cap_leaves || !key) return ag_failed(t);
     const AgLeafEntry *e = leaf_slot(t, key);
     AgVar v = {t, e->id, e->epoch};
     return e->key && is_live(v) ? v : ag_failed(t);
 }
 
 void ag_bind(AgTape *t, const void *key, AgVar v) {
-    assert(key);
+    if (!key) ag_fail(t, "bind: no key");
     if (t->failed || !ag_check_var(t, "bind", 0, v) || !grow_leaves(t)) return;
     AgLeafEntry *e = leaf_slot(t, key);
     if (!e->key) t->n_leaves++;
@@ -169,7 +164,9 @@ static bool check_sink(AgTape *t, const char *name, const AgLeaf *leaf) {
     const Tensor *grad = &leaf->grad;
     if (tensor_is_nil(grad)) return true;
     char a[TENSOR_DESCRIBE_SIZE], b[TENSOR_DESCRIBE_SIZE];
-    if (!tensor_same_shape(grad, &leaf->value) || grad->dtype != leaf->value.dtype)
+    if (!tensor_dtype_is_float(leaf->value.dtype))
+        ag_fail(t, "%s: %s has no gradient", name, tensor_dtype_name(leaf->value.dtype));
+    else if (!tensor_same_shape(grad, &leaf->value) || grad->dtype != leaf->value.dtype)
         ag_fail(t, "%s: gradient %s for value %s", name, tensor_describe(grad, a, sizeof a),
                 tensor_describe(&leaf->value, b, sizeof b));
     else if (tensor_invalid(grad) || tensor_is_overlapping(grad))
@@ -179,18 +176,19 @@ static bool check_sink(AgTape *t, const char *name, const AgLeaf *leaf) {
 }
 
 AgVar ag_leaf(AgTape *t, const void *key, const AgLeaf *leaf) {
+    if (!key || !leaf) return ag_fail(t, "leaf: no %s", key ? "value" : "key");
     AgVar known = ag_bound(t, key);
     if (known.id || t->failed) return t->failed ? ag_failed(t) : known;
     const char *name = leaf->name ? leaf->name : "leaf";
     if (!check_input(t, name, &leaf->value) || !check_sink(t, name, leaf)) return ag_failed(t);
-    AgLeaf *copy = tensor_arena_alloc(t->arena, sizeof *copy);
+    AgLeaf *copy = ag_take(t, t->arena, sizeof *copy);
     if (!copy) {
         ag_fail_memory(t, name, sizeof *copy);
         return ag_failed(t);
     }
     *copy = *leaf;
     copy->name = name;
-    AgVar v = push_input(t, &leaf->value);
+    AgVar v = push_input(t, &leaf->value, NULL);
     if (!v.id) return v;
     AgNode *node = ag_node(t, v.id);
     node->leaf = copy;

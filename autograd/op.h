@@ -90,14 +90,22 @@ struct AgOp {
     bool (*shape)(AgCall *c);
     bool (*value)(AgCall *c); /* fills the results, unless they are a view; NULL: always a view */
     /* Sets gin from gout with the ops of ag.h, so that it can be differentiated again.
-     * NULL: results without gradient (integers, masks). */
+     * NULL: results without gradient (integers, masks).  Without create_graph the rule's own
+     * computation is not recorded: one that calls ag_grad itself turns recording on for it
+     * (ag_tape_no_grad).  It must not reset the tape. */
     bool (*vjp)(AgVjp *v);
     /* The same function from simpler ops: run instead of vjp when gradients of gradients are
      * wanted, and what the fast path is tested against.  NULL: vjp serves both. */
     bool (*compose)(AgTape *t, int n_in, const AgVar *in, const void *options, AgVar *out);
     const AgSample *samples, *errors;
-    bool overlapping; /* a view in which elements share memory (expand): its gradient is summed */
+    /* For views of one input whose elements all lie apart, as most do: the gradient of the input
+     * is the same view of the gradient.  Then shape() may serve instead of vjp.  False, the
+     * default: vjp always serves. */
+    bool same_view;
 };
+
+/* The kind letter of input i, with what `*` stands for. */
+char ag_input_kind(const char *signature, int i);
 
 /* Calls an op.  Inputs carry the tape; t serves where there are none, and may be NULL
  * otherwise.  options (any struct of options_size bytes) are copied.  out receives n_out

@@ -26,7 +26,7 @@ static bool push_failed_node(AgTape *t) {
     static float nothing;
     Tensor empty = tensor_wrap(&nothing, TENSOR_F32, 1, (int64_t[]){0});
     t->n = 0;
-    ag_push_node(t, &empty);
+    ag_push_node(t, &empty, NULL);
     return t->n == 1;
 }
 
@@ -63,6 +63,10 @@ void ag_tape_free(AgTape *t) {
 }
 
 void ag_tape_reset(AgTape *t) {
+    if (t->sweeps) {
+        ag_fail(t, "tape_reset: inside a gradient rule");
+        return;
+    }
     tensor_arena_reset(t->arena);
     tensor_arena_reset(t->scratch);
     tensor_arena_reset(t->sweep);
@@ -79,8 +83,7 @@ void ag_tape_reset(AgTape *t) {
     t->n_frames = 0;
 }
 
-/* Grows an array of `size`-byte elements to hold one more; NULL when out of memory. */
-static void *grow(void *array, uint32_t n, uint32_t *cap, size_t size) {
+void *ag_grow(void *array, uint32_t n, uint32_t *cap, size_t size) {
     if (n < *cap) return array;
     uint32_t want = *cap ? 2 * *cap : 16;
     void *bigger = realloc(array, want * size);
@@ -88,20 +91,26 @@ static void *grow(void *array, uint32_t n, uint32_t *cap, size_t size) {
     return bigger;
 }
 
-uint32_t ag_push_node(AgTape *t, const Tensor *value) {
-    if (t->n == t->n_chunks * AG_NODES_A_CHUNK) {
-        AgNode **chunk = grow(t->chunk, t->n_chunks, &t->cap_chunks, sizeof *chunk);
-        if (chunk) t->chunk = chunk;
-        AgNode *nodes = chunk ? malloc(AG_NODES_A_CHUNK * sizeof *nodes) : NULL;
-        if (!nodes) {
-            ag_fail_memory(t, "tape", AG_NODES_A_CHUNK * sizeof *nodes);
-            return 0;
-        }
-        t->chunk[t->n_chunks++] = nodes;
-    }
+enum { CHUNK_BYTES = AG_NODES_A_CHUNK * sizeof(AgNode) };
+
+static bool add_chunk(AgTape *t) {
+    bool allowed = !t->limit || (ag_tape_reserved(t) <= t->limit &&
+                                 CHUNK_BYTES <= t->limit - ag_tape_reserved(t));
+    AgNode **chunk = allowed ? ag_grow(t->chunk, t->n_chunks, &t->cap_chunks, sizeof *chunk) : NULL;
+    if (chunk) t->chunk = chunk;
+    AgNode *nodes = chunk ? malloc(CHUNK_BYTES) : NULL;
+    if (nodes) t->chunk[t->n_chunks++] = nodes;
+    else ag_fail_memory(t, "tape", CHUNK_BYTES);
+    return nodes != NULL;
+}
+
+uint32_t ag_push_node(AgTape *t, const Tensor *value, AgBuffer *buffer) {
+    if (t->n == t->n_chunks * AG_NODES_A_CHUNK && !add_chunk(t)) return 0;
     uint32_t id = t->n++;
+    if (buffer) buffer->uses++;
     *ag_node(t, id) = (AgNode){
         .value = *value,
+        .buffer = buffer,
         .epoch = t->epoch,
         .scope = t->open_scope,
         .step = t->scope[t->open_scope].step,
@@ -111,6 +120,8 @@ uint32_t ag_push_node(AgTape *t, const Tensor *value) {
 
 void ag_pop_nodes(AgTape *t, uint32_t n) {
     assert(n >= 1 && n <= t->n);
+    for (uint32_t id = n; id < t->n && t->sweeps; id++)
+        if (ag_node(t, id)->buffer) ag_buffer_drop(t, ag_node(t, id)->buffer);
     t->n = n;
 }
 
@@ -142,8 +153,13 @@ const char *ag_scope_text(const AgTape *t, uint32_t scope, int64_t step, char *b
 static void record_error(AgTape *t, const char *format, va_list args) {
     if (t->failed) return;
     t->failed = true;
-    ag_scope_text(t, t->open_scope, t->scope[t->open_scope].step, t->error, sizeof t->error);
-    size_t used = strlen(t->error);
+    char where[1024];
+    ag_scope_text(t, t->open_scope, t->scope[t->open_scope].step, where, sizeof where);
+    /* A long path shows its end, so that the reason has its place. */
+    size_t length = strlen(where), shown = sizeof t->error / 3;
+    const char *from = length > shown ? where + length - shown : where;
+    size_t used = (size_t)snprintf(t->error, sizeof t->error, "%s%s", from > where ? "..." : "",
+                                   from);
     vsnprintf(t->error + used, sizeof t->error - used, format, args);
 #if HAVE_BACKTRACE
     t->n_frames = backtrace(t->frame, AG_MAX_FRAMES);
@@ -211,11 +227,10 @@ size_t ag_tape_bytes(const AgTape *t) {
 
 size_t ag_tape_reserved(const AgTape *t) {
     return tensor_arena_reserved(t->arena) + tensor_arena_reserved(t->scratch) +
-           tensor_arena_reserved(t->sweep);
+           tensor_arena_reserved(t->sweep) + (size_t)t->n_chunks * CHUNK_BYTES;
 }
 
-/* One limit for three arenas: this one may take what the others have left. */
-static void apply_limit(AgTape *t, TensorArena *a) {
+void ag_apply_limit(AgTape *t, TensorArena *a) {
     size_t limit = 0;
     if (t->limit) {
         size_t others = ag_tape_reserved(t) - tensor_arena_reserved(a);
@@ -224,10 +239,20 @@ static void apply_limit(AgTape *t, TensorArena *a) {
     tensor_arena_set_limit(a, limit);
 }
 
+void *ag_take(AgTape *t, TensorArena *a, size_t bytes) {
+    ag_apply_limit(t, a);
+    return tensor_arena_alloc(a, bytes);
+}
+
+Tensor ag_take_tensor(AgTape *t, TensorArena *a, TensorDtype dtype, int ndim,
+                      const int64_t *shape) {
+    ag_apply_limit(t, a);
+    return tensor_new(a, dtype, ndim, shape);
+}
+
 void *ag_tape_alloc(AgTape *t, size_t bytes) {
     if (t->failed) return NULL;
-    apply_limit(t, t->arena);
-    void *p = tensor_arena_alloc(t->arena, bytes);
+    void *p = ag_take(t, t->arena, bytes);
     if (!p) ag_fail_memory(t, "tape_alloc", bytes);
     return p;
 }
@@ -235,9 +260,7 @@ void *ag_tape_alloc(AgTape *t, size_t bytes) {
 Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
                     AgBuffer **buffer) {
     *buffer = NULL;
-    apply_limit(t, t->arena);
-    apply_limit(t, t->sweep);
-    if (!t->recycle) return tensor_new(t->arena, dtype, ndim, shape);
+    if (!t->recycle) return ag_take_tensor(t, t->arena, dtype, ndim, shape);
     static char nothing; /* tensor_wrap checks the shape; the memory comes next */
     Tensor value = tensor_wrap(&nothing, dtype, ndim, shape);
     if (tensor_is_nil(&value)) return value;
@@ -250,7 +273,7 @@ Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape
 /* ---- marks ---- */
 
 AgTapeMark ag_tape_mark(AgTape *t) {
-    return (AgTapeMark){tensor_arena_mark(t->arena), t->n, t->n_scopes, t->epoch};
+    return (AgTapeMark){t, tensor_arena_mark(t->arena), t->n, t->n_scopes, t->epoch};
 }
 
 static void forget_since(AgTape *t, AgTapeMark mark) {
@@ -259,11 +282,24 @@ static void forget_since(AgTape *t, AgTapeMark mark) {
     while (t->open_scope >= mark.scopes) t->open_scope = t->scope[t->open_scope].parent;
     t->n_scopes = mark.scopes;
     t->epoch++;
+    ag_forget_watches(t, mark);
+}
+
+static const char *why_no_release(const AgTape *t, AgTapeMark mark) {
+    if (mark.tape != t) return "the mark is of another tape";
+    if (mark.epoch < t->reset_epoch) return "the mark is older than the last reset";
+    /* What stood there when the mark was made was released since, and the place used anew. */
+    if (mark.nodes > t->n || mark.scopes > t->n_scopes ||
+        mark.memory.bytes > tensor_arena_bytes(t->arena) ||
+        ag_node(t, mark.nodes - 1)->epoch > mark.epoch)
+        return "the mark was forgotten by an earlier release";
+    return NULL;
 }
 
 bool ag_tape_release(AgTape *t, AgTapeMark mark, int n, AgVar *keep) {
-    if (mark.epoch < t->reset_epoch || mark.nodes > t->n || mark.nodes < 1) {
-        ag_fail(t, "tape_release: the mark is older than the last reset");
+    const char *why = why_no_release(t, mark);
+    if (why) {
+        ag_fail(t, "tape_release: %s", why);
         return false;
     }
     for (int i = 0; i < n; i++)
@@ -271,10 +307,11 @@ bool ag_tape_release(AgTape *t, AgTapeMark mark, int n, AgVar *keep) {
 
     /* What is kept passes through scratch memory: its place may overlap its new one. */
     TensorArenaMark scratch = tensor_arena_mark(t->scratch);
-    Tensor *moved = tensor_arena_alloc(t->scratch, (size_t)(n > 0 ? n : 0) * sizeof *moved);
+    Tensor *moved = ag_take(t, t->scratch, (size_t)(n > 0 ? n : 0) * sizeof *moved);
     if (!moved) ag_fail_memory(t, "tape_release", (size_t)n * sizeof *moved);
     for (int i = 0; i < n && !t->failed; i++) {
         if (keep[i].id < mark.nodes) continue;
+        ag_apply_limit(t, t->scratch);
         moved[i] = tensor_copy(t->scratch, &ag_node(t, keep[i].id)->value);
         if (tensor_is_nil(&moved[i])) ag_fail_memory(t, "tape_release", 0);
     }
@@ -300,19 +337,21 @@ static uint32_t scope_depth(const AgTape *t) {
 
 void ag_scope_push(AgTape *t, const char *name) {
     if (t->failed) return; /* the error keeps the scope it happened in */
+    if (!name) name = "?";
     if (scope_depth(t) >= AG_MAX_SCOPES) {
         ag_fail(t, "scope_push(%s): more than %d scopes deep", name, AG_MAX_SCOPES);
         return;
     }
     size_t size = strlen(name) + 1;
-    char *copy = tensor_arena_alloc(t->arena, size);
-    AgScope *scope = grow(t->scope, t->n_scopes, &t->cap_scopes, sizeof *scope);
+    char *copy = ag_take(t, t->arena, size);
+    AgScope *scope = ag_grow(t->scope, t->n_scopes, &t->cap_scopes, sizeof *scope);
     if (scope) t->scope = scope;
     if (!copy || !scope) {
         ag_fail_memory(t, "scope_push", size);
         return;
     }
-    memcpy(copy, name, size);
+    for (size_t i = 0; i < size; i++) /* an error is one line */
+        copy[i] = (unsigned char)name[i] < ' ' && name[i] ? '?' : name[i];
     t->scope[t->n_scopes] = (AgScope){copy, t->open_scope, -1};
     t->open_scope = t->n_scopes++;
 }
@@ -340,7 +379,7 @@ bool ag_tape_attach(AgTape *t, const void *key, void *data) {
         return true;
     }
     if (!data) return true;
-    AgAttachment *attached = grow(t->attached, t->n_attached, &t->cap_attached, sizeof *attached);
+    AgAttachment *attached = ag_grow(t->attached, t->n_attached, &t->cap_attached, sizeof *attached);
     if (!attached) return false;
     t->attached = attached;
     attached[t->n_attached++] = (AgAttachment){key, data};

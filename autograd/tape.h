@@ -7,7 +7,8 @@
 typedef struct AgBuffer {
     void *memory;
     struct AgBuffer *next; /* in the free list of its size class */
-    int size_class, uses;
+    int size_class;
+    int uses; /* nodes and entries that look at it; 0: free */
 } AgBuffer;
 
 /* One recorded call; lives in the tape's arena.  Its results are consecutive nodes. */
@@ -54,6 +55,7 @@ typedef struct {
     uint32_t id, epoch;
     const char *name;
     Tensor grad;
+    size_t end, grad_end; /* of the memory of name and grad, in bytes of the arena */
 } AgWatch;
 
 enum {
@@ -106,14 +108,23 @@ static inline AgVar ag_var_of(AgTape *t, uint32_t id) {
 }
 static inline AgVar ag_failed(AgTape *t) { return (AgVar){t, 0, 0}; }
 
-/* A new node with this value; 0 with the error recorded when out of memory. */
-uint32_t ag_push_node(AgTape *t, const Tensor *value);
-/* Takes back all nodes from id n on. */
+/* A new node with this value, which counts as a use of buffer (or NULL); 0 with the error recorded when out of memory. */
+uint32_t ag_push_node(AgTape *t, const Tensor *value, AgBuffer *buffer);
+/* Takes back all nodes from id n on, and their uses of buffers. */
 void ag_pop_nodes(AgTape *t, uint32_t n);
 /* True if v is a live variable of t; otherwise records what is wrong with argument i of op. */
 bool ag_check_var(AgTape *t, const char *op, int i, AgVar v);
 /* The node of a live variable, or the failed node with an error recorded for `what`. */
 const AgNode *ag_read_node(AgVar v, const char *what);
+/* Memory of one of the tape's arenas, within the tape's limit.  NULL, nil: out of memory, not
+ * recorded. */
+void *ag_take(AgTape *t, TensorArena *a, size_t bytes);
+Tensor ag_take_tensor(AgTape *t, TensorArena *a, TensorDtype dtype, int ndim,
+                      const int64_t *shape);
+/* Sets the limit of one arena to what the others have left of the tape's. */
+void ag_apply_limit(AgTape *t, TensorArena *a);
+/* An array of n elements, *cap of them allocated, made to hold one more.  NULL: out of memory. */
+void *ag_grow(void *array, uint32_t n, uint32_t *cap, size_t size);
 /* Records `out of memory`. */
 void ag_fail_memory(AgTape *t, const char *what, size_t bytes);
 /* "lm/lstm/l0 step 12: " for scope and step; "" at the root. */
@@ -124,8 +135,10 @@ bool ag_check_unchanged(AgTape *t, uint32_t top);
 /* A value buffer: of the sweep if t->recycle (then *buffer is set), else of the arena. */
 Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
                     AgBuffer **buffer);
-/* Of the sweep; grad.c. */
+/* Of the sweep; grad.c.  A buffer comes with no uses; the last drop gives it back. */
 AgBuffer *ag_buffer_take(AgTape *t, size_t bytes);
-void ag_buffer_give(AgTape *t, AgBuffer *b);
+void ag_buffer_drop(AgTape *t, AgBuffer *b);
+/* The list of watches, after a release to `mark`. */
+void ag_forget_watches(AgTape *t, AgTapeMark mark);
 
 #endif

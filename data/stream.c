@@ -36,6 +36,9 @@ bool data_stream_init(DataStream *s, const int64_t *ids, int64_t count,
 
 bool data_stream_set_offset(DataStream *s, int64_t offset, TensorError *error) {
     int64_t batch = s->options.batch, steps = s->options.steps;
+    if (batch < 1 || steps < 1)
+        return tensor_error_set(error, "stream: a batch of %lld rows, windows of %lld steps",
+                                ll(batch), ll(steps));
     if (offset < 0)
         return tensor_error_set(error, "stream: the offset %lld is negative", ll(offset));
     int64_t left = offset < s->count ? s->count - offset : 0;

@@ -204,6 +204,8 @@ static bool build(DataVocab *v, DataTokenTable *counts, const char *text, int64_
 
 DataVocab *data_vocab_new(const char *text, int64_t n, const DataVocabOptions *options,
                           TensorError *error) {
+    static const DataVocabOptions defaults = {.kind = DATA_VOCAB_CHAR};
+    if (!options) options = &defaults;
     if (!check_options(options, error) || !check_utf8(text, n, error))
         return NULL;
     DataVocab *v = calloc(1, sizeof *v);

@@ -38,7 +38,7 @@ typedef struct {
                           tokens stay; 0: no limit */
 } DataVocabOptions;
 
-/* The vocabulary of text[0..n); free it with data_vocab_free.
+/* The vocabulary of text[0..n); options NULL: all zero.  Free it with data_vocab_free.
  * Fails (NULL): text that is not well-formed UTF-8 (the message has the offset), a text
  * without a token, a negative min_count or max_size, a max_size with no place for
  * <unk> and <eos> or, without these, nothing left by min_count, eos of characters,

@@ -13,6 +13,6 @@ NnEmbedding nn_embedding_make(NnParamSet *set, const char *name, int64_t V, int6
 }
 
 AgVar nn_embedding(const NnEmbedding *m, AgVar index) {
-    if (!nn_layer_ready(index, "embedding")) return (AgVar){index.tape, 0, 0};
+    if (!nn_layer_ready(index.tape, index, "embedding: index")) return (AgVar){index.tape, 0, 0};
     return ag_embedding(nn_var(index.tape, m->weight), index);
 }

@@ -31,7 +31,8 @@ const char *nn_init_invalid(NnInit init, const Tensor *x) {
     case NN_INIT_XAVIER_UNIFORM:
     case NN_INIT_XAVIER_NORMAL:
         if (x->ndim < 2) return "xavier wants 2 axes or more";
-        return isfinite(init.a) ? NULL : "xavier wants a finite gain";
+        /* the range drawn from is at most 4 gains wide */
+        return isfinite(4 * init.a) ? NULL : "xavier wants a finite gain";
     case NN_INIT_ORTHOGONAL:
         if (x->ndim < 2) return "orthogonal wants 2 axes or more";
         return isfinite(init.a) ? NULL : "orthogonal wants a finite gain";

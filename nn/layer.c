@@ -31,10 +31,12 @@ NnParam *nn_layer_share(NnParamSet *set, const char *name, NnParam *p, int ndim,
     return nn_params_at(set, -1);
 }
 
-bool nn_layer_ready(AgVar x, const char *layer) {
-    if (ag_ok(x)) return true;
-    if (!x.tape) return false;
-    if (x.id) ag_value(x); /* records why */
-    else ag_fail(x.tape, "%s: x is the failed variable of an earlier error", layer);
+bool nn_layer_ready(AgTape *t, AgVar v, const char *what) {
+    if (v.tape == t && ag_ok(v)) return true;
+    if (!t) return false;
+    if (!v.tape) ag_fail(t, "%s: no variable", what);
+    else if (v.tape != t) ag_fail(t, "%s: a variable of another tape", what);
+    else if (v.id) ag_fail(t, "%s: stale variable (from before a reset or release)", what);
+    else ag_fail(t, "%s: the failed variable of an earlier error", what);
     return false;
 }

@@ -12,7 +12,7 @@ NnInit nn_layer_init(const NnInit *given, int64_t n);
 NnParam *nn_layer_share(NnParamSet *set, const char *name, NnParam *p, int ndim,
                         const int64_t *shape);
 
-/* True if x is a live variable; else whatever error it stands for is recorded where it can be. */
-bool nn_layer_ready(AgVar x, const char *layer);
+/* True if v is a live variable of t; else that is recorded on t, for `what`. */
+bool nn_layer_ready(AgTape *t, AgVar v, const char *what);
 
 #endif

@@ -18,7 +18,7 @@ NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t O,
 }
 
 AgVar nn_linear(const NnLinear *m, AgVar x) {
-    if (!nn_layer_ready(x, "linear")) return (AgVar){x.tape, 0, 0};
+    if (!nn_layer_ready(x.tape, x, "linear: x")) return (AgVar){x.tape, 0, 0};
     AgVar y = ag_matmul(x, ag_transpose(nn_var(x.tape, m->weight), 0, 1));
     return m->bias ? ag_add(y, nn_var(x.tape, m->bias)) : y;
 }

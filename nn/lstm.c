@@ -93,8 +93,9 @@ NnLstm nn_lstm_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
     if (!copy || !layer) return m;
     m.name = memcpy(copy, name, strlen(name) + 1);
     m.layer = layer;
-    for (int l = 0; l < m.L; l++)
+    for (int l = 0; l < m.L && nn_params_ok(set); l++)
         for (int d = 0; d < m.D; d++) make_layer(set, &m, l, d, &cell);
+    if (!nn_params_ok(set)) m.layer = NULL;
     return m;
 }
 
@@ -131,12 +132,12 @@ static bool check_step(const NnLstmCell *m, AgVar x, NnLstmState s) {
                 tensor_describe(ag_value(x), got, sizeof got));
         return false;
     }
-    return nn_layer_ready(s.h, "lstm_cell: h") && nn_layer_ready(s.c, "lstm_cell: c") &&
+    return nn_layer_ready(x.tape, s.h, "lstm_cell: h") && nn_layer_ready(x.tape, s.c, "lstm_cell: c") &&
            check_matrix("h", s.h, B, H) && check_matrix("c", s.c, B, H);
 }
 
 NnLstmState nn_lstm_cell(const NnLstmCell *m, AgVar x, NnLstmState s) {
-    if (!nn_layer_ready(x, "lstm_cell") || !check_step(m, x, s)) return failed_state(x.tape);
+    if (!nn_layer_ready(x.tape, x, "lstm_cell: x") || !check_step(m, x, s)) return failed_state(x.tape);
     return gates(ag_add(nn_linear(&m->ih, x), nn_linear(&m->hh, s.h)), s.c);
 }
 
@@ -174,17 +175,15 @@ static bool check_sequence(const NnLstm *m, AgVar x) {
     int64_t T = ag_dim(x, m->batch_first);
     char got[TENSOR_DESCRIBE_SIZE];
     tensor_describe(ag_value(x), got, sizeof got);
-    if (!m->layer)
-        ag_fail(x.tape, "lstm: was not made: the parameter set has an error");
-    else if (ag_ndim(x) != 3 || ag_dim(x, 2) != m->I)
+    if (ag_ndim(x) != 3 || ag_dim(x, 2) != m->I)
         ag_fail(x.tape, "lstm: expected x [%s,%lld], got %s", axes, (long long)m->I, got);
     else if (T < 1 || T > INT_MAX)
         ag_fail(x.tape, "lstm: expected 1 step or more, got x [%s,I] %s", axes, got);
     return ag_tape_ok(x.tape);
 }
 
-static bool check_initial(const NnLstm *m, const char *what, AgVar v, int64_t B) {
-    if (!nn_layer_ready(v, what)) return false;
+static bool check_initial(const NnLstm *m, AgTape *t, const char *what, AgVar v, int64_t B) {
+    if (!nn_layer_ready(t, v, what)) return false;
     if (ag_ndim(v) == 3 && ag_dim(v, 0) == m->L * m->D && ag_dim(v, 1) == B &&
         ag_dim(v, 2) == m->H)
         return true;
@@ -222,11 +221,15 @@ static NnLstmOutput run_layers(const NnLstm *m, AgVar x, const NnLstmState *s) {
 NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s) {
     AgTape *t = x.tape;
     NnLstmOutput out = {{t, 0, 0}, {t, 0, 0}, {t, 0, 0}};
-    if (!nn_layer_ready(x, "lstm")) return out;
+    if (!nn_layer_ready(t, x, "lstm: x")) return out;
+    if (!m->layer) {
+        ag_fail(t, "lstm: was not made, or its parameter set has an error");
+        return out;
+    }
     if (*m->name) ag_scope_push(t, m->name);
     int64_t B = ag_dim(x, !m->batch_first);
-    if (check_sequence(m, x) && (!s || (check_initial(m, "lstm: h0", s->h, B) &&
-                                        check_initial(m, "lstm: c0", s->c, B)))) {
+    if (check_sequence(m, x) && (!s || (check_initial(m, t, "lstm: h0", s->h, B) &&
+                                        check_initial(m, t, "lstm: c0", s->c, B)))) {
         out = run_layers(m, m->batch_first ? ag_transpose(x, 0, 1) : x, s);
         if (m->batch_first) out.y = ag_transpose(out.y, 0, 1);
     }

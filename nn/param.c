@@ -260,6 +260,7 @@ static AgVar fail_nil(AgTape *t, const NnParam *p) {
 }
 
 AgVar nn_var(AgTape *t, const NnParam *p) {
+    if (!p) return ag_fail(t, "parameter: none; was the layer made?");
     if (nn_param_is_nil(p)) return fail_nil(t, p);
     AgLeaf leaf = {.name = p->name, .value = p->value, .grad = tensor_nil(),
                    .version = &p->version};
@@ -273,6 +274,10 @@ AgVar nn_var(AgTape *t, const NnParam *p) {
 }
 
 void nn_param_bind(AgTape *t, const NnParam *p, AgVar v) {
+    if (!p) {
+        ag_fail(t, "bind: no parameter");
+        return;
+    }
     if (nn_param_is_nil(p)) {
         fail_nil(t, p);
         return;

@@ -238,9 +238,6 @@ void optim_adam_group(Optim *opt, const char *pattern, OptimAdam options) {
     add_pattern_group(opt, pattern, (Group){.lr = options.lr, .adam = options});
 }
 
-void optim_set_lr(Optim *opt, double lr) {
-    if (optim_ok(opt) && check_least_zero(opt, "lr", lr)) opt->lr = lr;
-}
 
 double optim_lr(const Optim *opt) { return opt ? opt->lr : (double)NAN; }
 
@@ -251,6 +248,18 @@ static double group_lr(const Optim *opt, int g) {
     double base = opt->group[0].lr;
     if (g == 0) return opt->lr;
     return base > 0 ? opt->group[g].lr * (opt->lr / base) : opt->group[g].lr;
+}
+
+void optim_set_lr(Optim *opt, double lr) {
+    if (!optim_ok(opt) || !check_least_zero(opt, "lr", lr)) return;
+    double before = opt->lr;
+    opt->lr = lr;
+    for (int g = 1; g < opt->n_groups; g++) {
+        if (isfinite(group_lr(opt, g))) continue;
+        opt->lr = before;
+        fail(opt, "lr %g: a group's rate, scaled by it, is not finite", lr);
+        return;
+    }
 }
 
 static void step_sgd(const Optim *opt, Item *item, const Tensor *g) {

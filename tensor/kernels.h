@@ -91,6 +91,7 @@ void tensor_where(const Tensor *y, const Tensor *mask, const Tensor *a, const Te
 /* ---- over axes ----
  * y has x's ndim; where x's size is n and y's is 1, x is reduced. */
 void tensor_sum(const Tensor *y, const Tensor *x);            /* an empty sum is 0 */
+void tensor_mean(const Tensor *y, const Tensor *x);           /* of nothing: NaN */
 void tensor_accumulate_sum(const Tensor *y, const Tensor *x); /* y += the sum */
 void tensor_max(const Tensor *y, const Tensor *x);            /* NaN if one is; of nothing: -infinity */
 
@@ -126,11 +127,12 @@ int64_t tensor_index_invalid(const Tensor *index, int64_t n, const int64_t *skip
 /* ---- losses ---- */
 
 /* Rows of logits x [N, V], target I64 [N]; loss [N] = logsumexp(x_n) - x_n[target_n],
- * 0 where target_n is ignore.  lse [N] receives logsumexp(x_n) for the backward pass. */
+ * 0 where target_n is ignore.  For the backward pass lse [N, 2], F64, receives m = max x_n
+ * and log sum_v exp(x_n[v] - m): apart, because their sum would lose the second. */
 void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
                           const Tensor *target, int64_t ignore);
-/* dx[n, v] = scale[n] (exp(x[n, v] - lse[n]) - [v = target_n]), 0 where target_n is
- * ignore.  scale [N] may have a stride of 0. */
+/* dx[n, v] = scale[n] (exp(x[n, v] - lse[n, 0] - lse[n, 1]) - [v = target_n]), 0 where
+ * target_n is ignore.  scale [N] may have a stride of 0. */
 void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tensor *lse,
                                    const Tensor *target, int64_t ignore, const Tensor *scale);
 

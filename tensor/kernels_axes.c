@@ -40,9 +40,11 @@ static double larger(double a, double b) {
 typedef struct {
     TensorDtype dtype;
     bool accumulate; /* y += the result */
+    double count;    /* the result is divided by it first; 0: it is not */
 } Target;
 
 static void put(const Target *to, void *y, double value) {
+    if (to->count != 0) value /= to->count;
     if (to->dtype == TENSOR_F32) {
         float *f = y;
         *f = (float)(to->accumulate ? (double)*f + value : value);
@@ -169,7 +171,8 @@ static bool wants_runs(const TensorLoops *kept, const TensorLoops *reduced,
     return innermost_is_reduced ? r >= SHORT_AXIS || r >= k : k < SHORT_AXIS && k < r;
 }
 
-static void reduce(const Reduction *f, const Tensor *y, const Tensor *x, bool accumulate) {
+static void reduce(const Reduction *f, const Tensor *y, const Tensor *x, bool accumulate,
+                   double count) {
     assert(x->dtype == y->dtype && x->ndim == y->ndim);
     assert(!tensor_is_overlapping(y));
     TensorLoops all;
@@ -185,7 +188,7 @@ static void reduce(const Reduction *f, const Tensor *y, const Tensor *x, bool ac
         append_axis(all.stride[d][Y] == 0 ? &reduced : &kept, &all, d);
     }
     const bool innermost_is_reduced = all.ndim > 0 && all.stride[all.ndim - 1][Y] == 0;
-    const Target to = {.dtype = y->dtype, .accumulate = accumulate};
+    const Target to = {.dtype = y->dtype, .accumulate = accumulate, .count = count};
     void *p[] = {x->data, y->data};
     (wants_runs(&kept, &reduced, innermost_is_reduced) ? reduce_by_runs : reduce_by_columns)(
         f, &kept, &reduced, &to, p);
@@ -198,19 +201,29 @@ static Reduction sum_of(TensorDtype dtype) {
 
 void tensor_sum(const Tensor *y, const Tensor *x) {
     Reduction f = sum_of(y->dtype);
-    reduce(&f, y, x, false);
+    reduce(&f, y, x, false, 0);
+}
+
+void tensor_mean(const Tensor *y, const Tensor *x) {
+    const int64_t results = tensor_numel(y), n = tensor_numel(x);
+    Reduction f = sum_of(y->dtype);
+    if (n > 0) {
+        reduce(&f, y, x, false, (double)(n / results));
+    } else {
+        tensor_fill(y, NAN);
+    }
 }
 
 void tensor_accumulate_sum(const Tensor *y, const Tensor *x) {
     Reduction f = sum_of(y->dtype);
-    reduce(&f, y, x, true);
+    reduce(&f, y, x, true, 0);
 }
 
 void tensor_max(const Tensor *y, const Tensor *x) {
     const TensorKernels *k = tensor_kernels(y->dtype);
     Reduction f = {
         .identity = -INFINITY, .combine = larger, .run = k->max_run, .rows = k->max_rows};
-    reduce(&f, y, x, false);
+    reduce(&f, y, x, false, 0);
 }
 
 /* ---- along one axis ---- */
@@ -325,13 +338,18 @@ static bool is_row_vector(const Tensor *t, TensorDtype dtype, int64_t n) {
     return t->dtype == dtype && t->ndim == 1 && t->shape[0] == n;
 }
 
+static bool is_lse(const Tensor *t, int64_t n) {
+    return t->dtype == TENSOR_F64 && t->ndim == 2 && t->shape[0] == n && t->shape[1] == 2 &&
+           tensor_is_contiguous(t);
+}
+
 void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
                           const Tensor *target, int64_t ignore) {
     const TensorKernels *k = tensor_kernels(x->dtype);
     const Target to = {.dtype = x->dtype};
     assert(x->ndim == 2);
     const int64_t n = x->shape[0], v = x->shape[1];
-    assert(is_row_vector(loss, x->dtype, n) && is_row_vector(lse, x->dtype, n));
+    assert(is_row_vector(loss, x->dtype, n) && is_lse(lse, n));
     assert(is_row_vector(target, TENSOR_I64, n));
     for (int64_t i = 0; i < n; i++) {
         const int64_t t = *(const int64_t *)element(target, i);
@@ -343,7 +361,9 @@ void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x
             /* in this order, so that the small log_sum survives a large max */
             l = (r.max - real_at(x->dtype, entry(x, row, t))) + r.log_sum;
         }
-        put(&to, element(lse, i), r.max + r.log_sum);
+        double *saved = (double *)lse->data + 2 * i;
+        saved[0] = r.max;
+        saved[1] = r.log_sum;
         put(&to, element(loss, i), l);
     }
 }
@@ -361,7 +381,7 @@ void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tens
     const Target to = {.dtype = x->dtype};
     assert(x->ndim == 2 && dx->dtype == x->dtype && tensor_same_shape(dx, x));
     const int64_t n = x->shape[0], v = x->shape[1];
-    assert(is_row_vector(lse, x->dtype, n) && is_row_vector(scale, x->dtype, n));
+    assert(is_lse(lse, n) && is_row_vector(scale, x->dtype, n));
     assert(is_row_vector(target, TENSOR_I64, n));
     for (int64_t i = 0; i < n; i++) {
         const int64_t t = *(const int64_t *)element(target, i);
@@ -372,11 +392,12 @@ void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tens
         }
         assert(t >= 0 && t < v);
         const double c = real_at(x->dtype, element(scale, i));
-        const double l = real_at(x->dtype, element(lse, i));
+        const double *saved = (const double *)lse->data + 2 * i;
         /* exp - 1 without cancellation for a target that is nearly certain; read
          * before the row is written, as dx may be x */
-        const double at_target = c * expm1(real_at(x->dtype, entry(x, row, t)) - l);
-        k->exp_scaled(v, dx_row, dx->stride[1], row, x->stride[1], l, c);
+        const double at_target =
+            c * expm1((real_at(x->dtype, entry(x, row, t)) - saved[0]) - saved[1]);
+        k->exp_scaled(v, dx_row, dx->stride[1], row, x->stride[1], saved[0], c * exp(-saved[1]));
         put(&to, entry(dx, dx_row, t), at_target);
     }
 }

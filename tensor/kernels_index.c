@@ -125,9 +125,11 @@ void tensor_scatter_add(const Tensor *y, int axis, const Tensor *index, const Te
     TensorLoops l;
     index_loops(&l, g, y, d, index);
     Axis o = {.size = y->shape[d], .stride = y->stride[d]};
-    tensor_loops_merge(&l);
-    tensor_loops_run_in_order(&l, (void *[]){g->data, y->data, index->data},
-                              y->dtype == TENSOR_F32 ? scatter_add_f32 : scatter_add_f64, &o);
+    /* Only elements that differ along the axis alone can meet in one place of y, and
+     * every order of loops goes up along it: the sums are those of row-major order. */
+    tensor_loops_sort(&l);
+    tensor_loops_run(&l, (void *[]){g->data, y->data, index->data},
+                     y->dtype == TENSOR_F32 ? scatter_add_f32 : scatter_add_f64, &o);
 }
 
 int64_t tensor_index_invalid(const Tensor *index, int64_t n, const int64_t *skip) {

@@ -133,8 +133,8 @@ bool tensor_loops_next(const TensorLoops *l, int axes, int64_t *at, void **p) {
     return false;
 }
 
-void tensor_loops_run_in_order(const TensorLoops *l, void *const *start, TensorRun *run,
-                               const void *options) {
+static void run_rows(const TensorLoops *l, void *const *start, TensorRun *run,
+                     const void *options) {
     static const int64_t ones[TENSOR_MAX_OPERANDS] = {1, 1, 1, 1};
     int64_t at[TENSOR_MAX_DIMS] = {0};
     void *p[TENSOR_MAX_OPERANDS];
@@ -223,7 +223,7 @@ void tensor_loops_run(const TensorLoops *l, void *const *start, TensorRun *run,
     int inner = l->ndim - 1, lengthy, partner;
     if (l->count == 0 || l->ndim < 2 ||
         ((lengthy = long_axis(l)) < 0 && (partner = crossing_axis(l)) < 0)) {
-        tensor_loops_run_in_order(l, start, run, options);
+        run_rows(l, start, run, options);
         return;
     }
     TensorLoops tiled = *l;

@@ -32,10 +32,8 @@ void tensor_loops_sort(TensorLoops *l);
  * moves.  False after the last pass, with both at the first one again. */
 bool tensor_loops_next(const TensorLoops *l, int axes, int64_t *at, void **p);
 
-/* Every pass, in an order that suits memory; or in the nest's own order. */
+/* Every pass, in an order that suits memory; along each axis it goes up. */
 void tensor_loops_run(const TensorLoops *l, void *const *start, TensorRun *run,
                       const void *options);
-void tensor_loops_run_in_order(const TensorLoops *l, void *const *start, TensorRun *run,
-                               const void *options);
 
 #endif

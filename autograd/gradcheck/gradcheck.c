@@ -140,7 +140,7 @@ static bool analytic(Check *c) {
 
 static void compare(Check *c, int input, int64_t index, double numeric, double exact) {
     double error = fabs(numeric - exact), size = fmax(fabs(numeric), fabs(exact));
-    double ratio = error / (c->o.atol + c->o.rtol * size);
+    double ratio = error == 0 ? 0 : error / (c->o.atol + c->o.rtol * size);
     c->r->checked++;
     /* NaN is the worst of all, and stays. */
     if (c->r->checked > 1 && (isnan(c->worst) || !(isnan(ratio) || ratio > c->worst))) return;
@@ -150,7 +150,7 @@ static void compare(Check *c, int input, int64_t index, double numeric, double e
     c->r->numeric = numeric;
     c->r->analytic = exact;
     c->r->abs_error = error;
-    c->r->rel_error = error / fmax(size, c->o.atol / c->o.rtol);
+    c->r->rel_error = error == 0 ? 0 : error / fmax(size, c->o.atol / c->o.rtol);
 }
 
 /* Both take one step of size h along what `move` says. */
@@ -234,6 +234,15 @@ static bool check_directions(State *s) {
 
 /* ---- the whole ---- */
 
+static bool check_options(Check *c) {
+    const GradcheckOptions *o = &c->o;
+    if (c->n < 0) return fail(c, "%d inputs", c->n);
+    if (!(o->step > 0 && isfinite(o->step))) return fail(c, "step %g", o->step);
+    if (!(o->rtol >= 0 && o->atol >= 0 && isfinite(o->rtol) && isfinite(o->atol)))
+        return fail(c, "tolerances %g and %g", o->rtol, o->atol);
+    return o->directions >= 0 || fail(c, "%d directions", o->directions);
+}
+
 static bool prepare(State *s, const Tensor *x) {
     Check *c = &s->c;
     size_t n = (size_t)c->n;
@@ -292,7 +301,7 @@ bool gradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
     if (c->o.step == 0) c->o.step = 1e-3;
     if (c->o.rtol == 0 && c->o.atol == 0) c->o.rtol = 1e-7, c->o.atol = 1e-9;
     *result = (GradcheckResult){.input = -1, .index = -1};
-    bool done = prepare(&s, x) && analytic(c) &&
+    bool done = check_options(c) && prepare(&s, x) && analytic(c) &&
                 (c->o.directions > 0 ? check_directions(&s) : check_elements(c, x, move_element));
     if (done) verdict(c);
     ag_tape_free(c->tape);

@@ -39,13 +39,6 @@ static bool fail(Run *k, const char *check, const char *format, ...) {
 
 /* ---- inputs ---- */
 
-static char kind_of(const AgOp *op, int i) {
-    const char *s = op->signature;
-    int at = 0;
-    while (at < i && s[at + 1] != '*') at++;
-    return s[at];
-}
-
 static TensorDtype dtype_named(const char *name) {
     for (int d = TENSOR_F32; d <= TENSOR_U8; d++)
         if (!strcmp(name, tensor_dtype_name((TensorDtype)d))) return (TensorDtype)d;
@@ -54,7 +47,7 @@ static TensorDtype dtype_named(const char *name) {
 
 static TensorDtype dtype_of(const AgOp *op, const AgSampleIn *in, int i) {
     if (in->dtype) return dtype_named(in->dtype);
-    char kind = kind_of(op, i);
+    char kind = ag_input_kind(op->signature, i);
     return kind == 'i' ? TENSOR_I64 : kind == 'm' ? TENSOR_U8 : TENSOR_F64;
 }
 

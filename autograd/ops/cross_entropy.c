@@ -7,7 +7,7 @@ typedef struct {
     int64_t ignore;
 } Options;
 
-/* For the gradient: logsumexp of each row, and how many targets count. */
+/* For the gradient: logsumexp of each row as two numbers, and how many targets count. */
 typedef struct {
     Tensor lse;
     double count;
@@ -19,6 +19,9 @@ static bool shape(AgCall *c) {
     bool fits = x->ndim == target->ndim + 1;
     for (int d = 0; d < target->ndim && fits; d++) fits = x->shape[d] == target->shape[d];
     if (!fits) return ag_call_fail(c, "wants logits [.., V] and targets [..]");
+    if (x->shape[x->ndim - 1] == 0) return ag_call_fail(c, "no classes");
+    if (o->ignore > (int64_t)1 << 53 || o->ignore < -((int64_t)1 << 53))
+        return ag_call_fail(c, "ignore_index %lld is beyond 2^53", (long long)o->ignore);
     if (o->reduction != AG_MEAN && o->reduction != AG_SUM && o->reduction != AG_NONE)
         return ag_call_fail(c, "unknown reduction %d", (int)o->reduction);
     return ag_out_shape(c, 0, o->reduction == AG_NONE ? target->ndim : 0, target->shape);
@@ -48,7 +51,7 @@ static bool value(AgCall *c) {
     rows_of(&x, &target, &x2, &target1);
     Saved *saved = ag_call_save(c, sizeof *saved);
     if (!saved) return false;
-    saved->lse = ag_call_tensor(c, true, x.dtype, 1, target1.shape);
+    saved->lse = ag_call_tensor(c, true, TENSOR_F64, 2, (int64_t[]){target1.shape[0], 2});
     Tensor loss = ag_call_tensor(c, false, x.dtype, 1, target1.shape);
     if (tensor_is_nil(&saved->lse) || tensor_is_nil(&loss)) return false;
     tensor_cross_entropy(&loss, &saved->lse, &x2, &target1, o->ignore);
@@ -115,6 +118,8 @@ static const AgSample errors[] = {
     {"shapes", 2, {AG_IN(-2, 2, 2, 3), AG_IN(0, 3, 3)}, AG_WITH(Options, AG_MEAN, -1), "targets [..]"},
     {"axes", 2, {AG_IN(-2, 2, 2, 3), AG_IN(0, 3, 2, 3)}, AG_WITH(Options, AG_MEAN, -1), "targets"},
     {"scalar", 2, {AG_IN(-2, 2), AG_IN(0, 1)}, AG_WITH(Options, AG_MEAN, -1), "wants logits"},
+    {"no classes", 2, {AG_IN(-2, 2, 2, 0), AG_IN(0, 1, 2)}, AG_WITH(Options, AG_MEAN, 0), "no classes"},
+    {"ignore", 2, {AG_IN(-2, 2, 2, 3), AG_IN(0, 3, 2)}, AG_WITH(Options, AG_MEAN, INT64_MIN), "2^53"},
     {"reduction", 2, {AG_IN(-2, 2, 2, 3), AG_IN(0, 3, 2)}, AG_WITH(Options, (AgReduction)7, -1),
      "unknown reduction 7"},
     {"float targets", 2, {AG_IN(-2, 2, 2, 3), AG_IN_DTYPE("f64", 0, 1, 2, 3)},

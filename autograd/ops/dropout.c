@@ -20,8 +20,8 @@ static bool shape(AgCall *c) {
     if (o->total && o->batch_axis >= 0) {
         int64_t rows = x->shape[o->batch_axis];
         if (o->first < 0 || rows > o->total - o->first)
-            return ag_call_fail(c, "rows %lld..%lld of a batch of %lld", (long long)o->first,
-                                (long long)(o->first + rows), (long long)o->total);
+            return ag_call_fail(c, "%lld rows from row %lld of a batch of %lld", (long long)rows,
+                                (long long)o->first, (long long)o->total);
     }
     return ag_out_like(c, 0, x);
 }
@@ -62,8 +62,9 @@ const AgOp ag_op_dropout = {"dropout", "zeros with probability p", "f:f", shape,
 
 AgVar ag_dropout(AgVar x, double p, int batch_axis) {
     AgTape *t = x.tape;
-    bool off = t && !t->training && p >= 0 && p <= 1;
-    if (!t || off) return x;
+    bool valid = p >= 0 && p <= 1 && batch_axis >= -1 && batch_axis < ag_ndim(x) && ag_ok(x) &&
+                 tensor_dtype_is_float(ag_dtype(x));
+    if (!t || (valid && !t->training)) return x;
     Options o = {p, batch_axis, {t->seed, t->rng_step, t->draws}, t->first_row, t->total_rows};
     t->draws += !t->failed;
     return ag_apply1(&ag_op_dropout, 1, &x, &o, sizeof o);

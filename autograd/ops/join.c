@@ -98,7 +98,9 @@ static bool concat_shape(AgCall *c) {
         for (int d = 0; d < x->ndim && fits; d++)
             fits = d == axis || x->shape[d] == c->in[0]->shape[d];
         if (!fits) return ag_call_fail(c, "argument %d does not fit argument 0", i);
-        c->out[0].shape[axis] += x->shape[axis];
+        int64_t *size = &c->out[0].shape[axis];
+        if (__builtin_add_overflow(*size, x->shape[axis], size))
+            return ag_call_fail(c, "the joined axis is too large");
     }
     return true;
 }

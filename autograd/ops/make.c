@@ -47,7 +47,7 @@ static const AgSample full_samples[] = {
 static const AgSample full_errors[] = {
     {"negative", 0, {{0}}, AG_WITH(Full, TENSOR_F64, {1, {-2}}, 0), "size -2"},
     {"dtype", 0, {{0}}, AG_WITH(Full, (TensorDtype)9, {0, {0}}, 0), "unknown dtype 9"},
-    {"huge", 0, {{0}}, AG_WITH(Full, TENSOR_F64, {2, {INT64_MAX / 4, 8}}, 0), "out of memory"},
+    {"huge", 0, {{0}}, AG_WITH(Full, TENSOR_F64, {2, {INT64_MAX / 4, 8}}, 0), "too large size"},
     {0},
 };
 const AgOp ag_op_full = {"full", "one value", ":?",         full_shape,  full_value,
@@ -69,9 +69,13 @@ typedef struct {
 static bool arange_shape(AgCall *c) {
     const Arange *o = c->options;
     double n = ceil((o->stop - o->start) / o->step);
-    if (o->step == 0 || !isfinite(o->start) || !isfinite(o->stop) || !isfinite(n))
+    if (o->step == 0 || !isfinite(o->start) || !isfinite(o->stop) || !isfinite(o->step) ||
+        !isfinite(n))
         return ag_call_fail(c, "from %g to %g by %g", o->start, o->stop, o->step);
     if (n > 0x1p52) return ag_call_fail(c, "%g elements", n);
+    /* The quotient is rounded, and the last element may have reached stop. */
+    double last = o->start + (n - 1) * o->step;
+    if (n > 0 && (o->step > 0 ? last >= o->stop : last <= o->stop)) n--;
     return set_dtype(c, o->dtype) && ag_out_shape(c, 0, 1, (int64_t[]){n > 0 ? (int64_t)n : 0});
 }
 
@@ -91,6 +95,7 @@ static const AgSample arange_samples[] = {
 static const AgSample arange_errors[] = {
     {"step 0", 0, {{0}}, AG_WITH(Arange, TENSOR_I64, 0, 5, 0), "by 0"},
     {"infinite", 0, {{0}}, AG_WITH(Arange, TENSOR_F64, 0, INFINITY, 1), "to inf"},
+    {"infinite step", 0, {{0}}, AG_WITH(Arange, TENSOR_F64, 0, 5, INFINITY), "by inf"},
     {"huge", 0, {{0}}, AG_WITH(Arange, TENSOR_F64, 0, 1e300, 1), "elements"},
     {0},
 };

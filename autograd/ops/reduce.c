@@ -36,21 +36,20 @@ AgShape ag_axes_kept(const Tensor *x, AgAxes axes) {
     return kept;
 }
 
-/* The result with x's number of axes, as the kernels want it. */
-static Tensor kept_view(const AgCall *c) {
+Tensor ag_kept_view(const AgCall *c) {
     const AgOverAxes *o = c->options;
     AgShape kept = ag_axes_kept(c->in[0], o->axes);
     return tensor_wrap(c->out[0].data, c->out[0].dtype, kept.ndim, kept.shape);
 }
 
-static AgVar with_kept_axes(AgVar y, AgVar x, AgAxes axes) {
+AgVar ag_with_kept_axes(AgVar y, AgVar x, AgAxes axes) {
     AgShape kept = ag_axes_kept(ag_value(x), axes);
     return ag_reshape(y, kept.ndim, kept.shape);
 }
 
 static AgVar repeat(AgVar g, AgVar x, AgAxes axes) {
     const Tensor *v = ag_value(x);
-    return ag_expand(with_kept_axes(g, x, axes), v->ndim, v->shape);
+    return ag_expand(ag_with_kept_axes(g, x, axes), v->ndim, v->shape);
 }
 
 #define SAMPLES                                                                                \
@@ -77,7 +76,7 @@ static AgVar over_axes(const AgOp *op, AgVar x, AgAxes axes, bool keepdim) {
 /* ---- sum ---- */
 
 static bool sum_value(AgCall *c) {
-    Tensor y = kept_view(c);
+    Tensor y = ag_kept_view(c);
     tensor_sum(&y, c->in[0]);
     return true;
 }
@@ -105,9 +104,8 @@ static double share(const Tensor *x, AgAxes axes) {
 }
 
 static bool mean_value(AgCall *c) {
-    const AgOverAxes *o = c->options;
-    sum_value(c);
-    tensor_affine(&c->out[0], &c->out[0], share(c->in[0], o->axes), 0);
+    Tensor y = ag_kept_view(c);
+    tensor_mean(&y, c->in[0]);
     return true;
 }
 
@@ -134,17 +132,17 @@ static bool max_shape(AgCall *c) {
 }
 
 static bool max_value(AgCall *c) {
-    Tensor y = kept_view(c);
+    Tensor y = ag_kept_view(c);
     tensor_max(&y, c->in[0]);
     return true;
 }
 
 static bool max_vjp(AgVjp *v) {
     const AgOverAxes *o = v->options;
-    AgVar x = v->in[0], y = with_kept_axes(v->out[0], x, o->axes);
+    AgVar x = v->in[0], y = ag_with_kept_axes(v->out[0], x, o->axes);
     AgVar winner = ag_cast(ag_eq(x, y), ag_dtype(x));
     AgVar among = ag_sum(winner, o->axes, true);
-    AgVar g = ag_div(with_kept_axes(v->gout[0], x, o->axes), among);
+    AgVar g = ag_div(ag_with_kept_axes(v->gout[0], x, o->axes), among);
     v->gin[0] = ag_mul(winner, g);
     return true;
 }

@@ -69,7 +69,7 @@ static const AgSample reshape_errors[] = {
 };
 const AgOp ag_op_reshape = {"reshape",   "the same elements, another shape", "a:a",
                             reshape_shape, reshape_value, reshape_vjp, NULL, reshape_samples,
-                            reshape_errors, false};
+                            reshape_errors, true};
 AgVar ag_reshape(AgVar x, int ndim, const int64_t *shape) {
     AgShape o;
     if (!ag_shape_options(x, "reshape", ndim, shape, &o)) return ag_none(x);
@@ -112,7 +112,7 @@ static const AgSample permute_errors[] = {
 };
 const AgOp ag_op_permute = {"permute",   "axes in another order", "a:a",           permute_shape,
                             NULL,        permute_vjp,             NULL,            permute_samples,
-                            permute_errors, false};
+                            permute_errors, true};
 AgVar ag_permute(AgVar x, const int *axes) {
     Axes o = {.n = ag_ok(x) ? ag_ndim(x) : 0};
     for (int d = 0; d < o.n; d++) o.axis[d] = axes[d];
@@ -147,7 +147,7 @@ static const AgSample transpose_errors[] = {
     {0},
 };
 const AgOp ag_op_transpose = {"transpose", "two axes swapped", "a:a", transpose_shape, NULL,
-                              transpose_vjp, NULL, transpose_samples, transpose_errors, false};
+                              transpose_vjp, NULL, transpose_samples, transpose_errors, true};
 AgVar ag_transpose(AgVar x, int axis_a, int axis_b) {
     return apply(&ag_op_transpose, x, &(Pair){axis_a, axis_b}, sizeof(Pair));
 }
@@ -174,7 +174,7 @@ static const AgSample unsqueeze_errors[] = {
     {0},
 };
 const AgOp ag_op_unsqueeze = {"unsqueeze", "an axis of size 1", "a:a", unsqueeze_shape, NULL,
-                              reshape_vjp, NULL, unsqueeze_samples, unsqueeze_errors, false};
+                              reshape_vjp, NULL, unsqueeze_samples, unsqueeze_errors, true};
 AgVar ag_unsqueeze(AgVar x, int axis) { return apply(&ag_op_unsqueeze, x, &axis, sizeof axis); }
 
 /* ---- expand ---- */
@@ -196,7 +196,14 @@ static bool expand_shape(AgCall *c) {
 }
 
 static bool expand_vjp(AgVjp *v) {
-    v->gin[0] = ag_sum_like(v->gout[0], v->in[0]);
+    const Tensor *into = ag_vjp_into(v, 0), *g = ag_value(v->gout[0]);
+    if (into) {
+        Tensor y = *into; /* with g's number of axes */
+        while (y.ndim < g->ndim) y = tensor_unsqueeze(&y, 0);
+        tensor_accumulate_sum(&y, g);
+    } else {
+        v->gin[0] = ag_sum_like(v->gout[0], v->in[0]);
+    }
     return true;
 }
 
@@ -215,7 +222,7 @@ static const AgSample expand_errors[] = {
     {0},
 };
 const AgOp ag_op_expand = {"expand", "sizes of 1 repeated", "a:a", expand_shape, NULL, expand_vjp,
-                           NULL, expand_samples, expand_errors, true};
+                           NULL, expand_samples, expand_errors, false};
 AgVar ag_expand(AgVar x, int ndim, const int64_t *shape) {
     AgShape o;
     if (!ag_shape_options(x, "expand", ndim, shape, &o)) return ag_none(x);
@@ -260,7 +267,7 @@ static const AgSample narrow_errors[] = {
     {0},
 };
 const AgOp ag_op_narrow = {"narrow", "x[.., start:start+length, ..]", "a:a", narrow_shape, NULL,
-                           narrow_vjp, NULL, narrow_samples, narrow_errors, false};
+                           narrow_vjp, NULL, narrow_samples, narrow_errors, true};
 AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length) {
     return apply(&ag_op_narrow, x, &(Range){axis, start, length}, sizeof(Range));
 }
@@ -304,7 +311,7 @@ static const AgSample select_errors[] = {
     {0},
 };
 const AgOp ag_op_select = {"select", "x[.., index, ..]", "a:a", select_shape, NULL, select_vjp,
-                           NULL, select_samples, select_errors, false};
+                           NULL, select_samples, select_errors, true};
 AgVar ag_select(AgVar x, int axis, int64_t index) {
     return apply(&ag_op_select, x, &(Place){axis, index}, sizeof(Place));
 }
@@ -359,7 +366,7 @@ static const AgSample chunk_errors[] = {
     {0},
 };
 const AgOp ag_op_chunk = {"chunk", "one of equal parts", "a:a", chunk_shape, NULL, chunk_vjp, NULL,
-                          chunk_samples, chunk_errors, false};
+                          chunk_samples, chunk_errors, true};
 AgVar ag_chunk(AgVar x, int axis, int64_t chunks, int64_t index) {
     return apply(&ag_op_chunk, x, &(Part){axis, chunks, index}, sizeof(Part));
 }
@@ -383,5 +390,5 @@ static const AgSample alias_errors[] = {
     {0},
 };
 const AgOp ag_op_alias = {"alias", "x itself", "a:a", alias_shape, NULL, alias_vjp, NULL,
-                          alias_samples, alias_errors, false};
+                          alias_samples, alias_errors, true};
 AgVar ag_alias(AgVar x) { return apply(&ag_op_alias, x, NULL, 0); }

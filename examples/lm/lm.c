@@ -236,7 +236,7 @@ static int train_command(int argc, char **argv, const char *story_path) {
     case LM_OPTIONS_OK: break;
     }
     if (!o.corpus.path) o.corpus.path = story_path;
-    if (!o.corpus.path) return refuse("the story that ships with lm is not beside it: name a --text");
+    if (!o.corpus.path) return refuse("the story that ships with lm is missing: name a --text");
     return train(&o);
 }
 

@@ -26,7 +26,8 @@ double lm_config_numel(const LmConfig *config) {
 AgVar lm_model_forward(const LmModel *m, NnState *state, AgVar x) {
     AgTape *t = x.tape;
     const int64_t shape[] = {m->config.layers, ag_dim(x, 1), m->config.hidden};
-    NnLstmState s = {nn_state_load(state, t, "h", 3, shape), nn_state_load(state, t, "c", 3, shape)};
+    NnLstmState s = {nn_state_load(state, t, "h", 3, shape),
+                     nn_state_load(state, t, "c", 3, shape)};
     AgVar e = m->config.embedding > 0
                   ? ag_dropout(nn_embedding(&m->embedding, x), m->config.dropout, 1)
                   : ag_one_hot(x, m->config.vocab, TENSOR_F32);

@@ -170,6 +170,24 @@ Test(grad, watched_intermediates_keep_their_gradient) {
     cr_expect(tensor_is_nil(&none));
 }
 
+Test(grad, a_watched_parameter_shows_the_last_backward_alone) {
+    Param p = {.value = {2}, .grad = {100}};
+    AgVar w = param(&p, 1, 1), y = ag_square(w), other = ag_square(scalar(1));
+    ag_watch(w, "w");
+    ag_watch(other, "other");
+    cr_assert(ag_backward(y));
+    Tensor g = ag_watched(t, "w"), none = ag_watched(t, "other");
+    cr_expect_eq(tensor_get(&g, 0), 4);
+    cr_expect(tensor_is_nil(&none));
+    cr_expect_eq(p.grad[0], 104);
+}
+
+Test(grad, may_overwrite_the_handles_it_was_asked_for) {
+    AgVar x = scalar(3), y = ag_square(x);
+    cr_assert(ag_grad(y, ones, 1, &x, &x, false), "%s", ag_tape_error(t));
+    cr_expect_eq(ag_item(x), 6);
+}
+
 Test(grad, a_watched_view_keeps_its_own_gradient) {
     Param p = {.value = {1, 2, 3, 4}};
     AgVar row = ag_select(param(&p, 2, 2), 0, 1);

@@ -197,10 +197,11 @@ Test(kernels_index, the_first_invalid_index_is_found_in_every_layout) {
     tensor_arena_free(arena);
 }
 
+/* More entries than places, so that the two are not taken for one another. */
 Test(kernels_index, an_index_out_of_range_is_caught, .signal = SIGABRT) {
-    double x[3] = {0}, y[1];
-    int64_t index[1] = {3}, one = 1, three = 3;
-    Tensor tx = tensor_wrap(x, TENSOR_F64, 1, &three), ty = tensor_wrap(y, TENSOR_F64, 1, &one);
-    Tensor ti = tensor_wrap(index, TENSOR_I64, 1, &one);
+    double x[3] = {0}, y[5];
+    int64_t index[5] = {0, 1, 2, 3, 0}, five = 5, three = 3;
+    Tensor tx = tensor_wrap(x, TENSOR_F64, 1, &three), ty = tensor_wrap(y, TENSOR_F64, 1, &five);
+    Tensor ti = tensor_wrap(index, TENSOR_I64, 1, &five);
     tensor_index_select(&ty, &tx, 0, &ti);
 }
