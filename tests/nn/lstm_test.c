@@ -446,6 +446,41 @@ Test(lstm, later_steps_of_one_shape_take_no_memory) {
     nn_params_free(set);
 }
 
+Test(lstm, wrong_states_and_layers_are_errors_on_the_tape_of_x) {
+    NnParamSet *set = nn_params_new(TENSOR_F32, 7);
+    NnLstm m = nn_lstm_make(set, "rnn", 3, 4, NULL), never = {0};
+    NnLstmCell cell = nn_lstm_cell_make(set, "cell", 3, 4, NULL);
+    AgTape *t = ag_tape_new(), *other = ag_tape_new();
+    AgVar foreign = ag_full(other, TENSOR_F32, 3, (int64_t[]){1, 2, 4}, 0);
+    const struct {
+        const NnLstm *m;
+        NnLstmState s;
+        const char *message;
+    } bad[] = {
+        {&m, {{0}, {0}}, "lstm: h0: no variable"},
+        {&m, {foreign, foreign}, "lstm: h0: a variable of another tape"},
+        {&never, {{0}, {0}}, "lstm: was not made"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ag_tape_reset(t);
+        AgVar x = ag_full(t, TENSOR_F32, 3, (int64_t[]){5, 2, 3}, 0);
+        cr_expect(!ag_ok(nn_lstm(bad[i].m, x, &bad[i].s).y));
+        cr_expect(strstr(ag_tape_error(t), bad[i].message), "%s", ag_tape_error(t));
+    }
+    ag_tape_reset(t);
+    AgVar step = ag_full(t, TENSOR_F32, 2, (int64_t[]){2, 3}, 0);
+    cr_expect(!ag_ok(nn_lstm_cell(&cell, step, (NnLstmState){{0}, {0}}).h));
+    cr_expect(strstr(ag_tape_error(t), "lstm_cell: h: no variable"), "%s", ag_tape_error(t));
+    ag_tape_reset(t);
+    NnLinear unmade = {0};
+    cr_expect(!ag_ok(nn_linear(&unmade, ag_full(t, TENSOR_F32, 1, (int64_t[]){3}, 0))));
+    cr_expect(strstr(ag_tape_error(t), "parameter: none"), "%s", ag_tape_error(t));
+    cr_expect(ag_tape_ok(other));
+    ag_tape_free(t);
+    ag_tape_free(other);
+    nn_params_free(set);
+}
+
 /* ---- gradients ---- */
 
 enum { INPUTS = 3 }; /* x, h0, c0 before the parameters */
