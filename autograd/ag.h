@@ -48,8 +48,8 @@ typedef struct {
 AgTape *ag_tape_new(void); /* NULL when out of memory */
 void ag_tape_free(AgTape *t);
 
-/* Not inside a gradient rule.  Forgets all variables and the error.  Memory, modes, seed and attachments stay;
- * the count of random draws starts again. */
+/* Forgets all variables and the error.  Memory, modes, seed and attachments stay; the count of
+ * random draws starts again.  Fails (the tape's error): inside a gradient rule. */
 void ag_tape_reset(AgTape *t);
 
 bool ag_tape_ok(const AgTape *t);
@@ -161,7 +161,7 @@ AgVar ag_alias(AgVar x);
 
 bool ag_ok(AgVar v);                   /* false for the failed variable and stale handles */
 const Tensor *ag_value(AgVar v);       /* borrowed until the reset; an empty tensor if v failed */
-double ag_item(AgVar v);               /* the only element; NaN if v failed or has not exactly one */
+double ag_item(AgVar v);               /* the only element; NaN if v failed or has not just one */
 int64_t ag_item_i64(AgVar v);          /* likewise for I64 and U8; -1 */
 int ag_ndim(AgVar v);                  /* 0 if v failed */
 int64_t ag_dim(AgVar v, int axis);     /* size along axis; 0 if v failed or axis is outside */
@@ -272,10 +272,12 @@ AgVar ag_reshape(AgVar x, int ndim, const int64_t *shape); /* one size may be -1
 AgVar ag_transpose(AgVar x, int axis_a, int axis_b);
 AgVar ag_permute(AgVar x, const int *axes);                /* axis d of y is axis axes[d] of x */
 AgVar ag_unsqueeze(AgVar x, int axis);                     /* a size of 1 before axis, 0..ndim */
-AgVar ag_expand(AgVar x, int ndim, const int64_t *shape);  /* repeats sizes of 1; a size of -1 stays.
-                                                              Gradient: ag_sum_to */
-AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length); /* x[.., start:start+length, ..] */
-AgVar ag_select(AgVar x, int axis, int64_t index);                 /* x[.., index, ..], axis dropped */
+/* Repeats sizes of 1; a size of -1 stays.  Gradient: ag_sum_to. */
+AgVar ag_expand(AgVar x, int ndim, const int64_t *shape);
+/* x[.., start:start+length, ..] */
+AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length);
+/* x[.., index, ..], without the axis */
+AgVar ag_select(AgVar x, int axis, int64_t index);
 /* Part `index` of x cut into `chunks` parts along axis; as torch.chunk, each has
  * ceil(n / chunks) and the last one what is left.  Fails: no such part. */
 AgVar ag_chunk(AgVar x, int axis, int64_t chunks, int64_t index);

@@ -35,7 +35,7 @@ typedef struct {
     const void *options;
     int n_in, n_out;
     const Tensor *const *in;
-    Tensor *out;           /* dtype set from the signature; shape() sets ndim and shape, or a view */
+    Tensor *out;           /* dtype by the signature; shape() sets ndim and shape, or a view */
     bool recorded;         /* a gradient may be asked for later */
     void *saved;           /* for vjp: what value() leaves here */
     TensorArena *scratch;  /* temporaries; taken back after value() */

@@ -379,7 +379,8 @@ bool ag_tape_attach(AgTape *t, const void *key, void *data) {
         return true;
     }
     if (!data) return true;
-    AgAttachment *attached = ag_grow(t->attached, t->n_attached, &t->cap_attached, sizeof *attached);
+    AgAttachment *attached =
+        ag_grow(t->attached, t->n_attached, &t->cap_attached, sizeof *attached);
     if (!attached) return false;
     t->attached = attached;
     attached[t->n_attached++] = (AgAttachment){key, data};

@@ -108,7 +108,8 @@ static inline AgVar ag_var_of(AgTape *t, uint32_t id) {
 }
 static inline AgVar ag_failed(AgTape *t) { return (AgVar){t, 0, 0}; }
 
-/* A new node with this value, which counts as a use of buffer (or NULL); 0 with the error recorded when out of memory. */
+/* A new node with this value, which counts as a use of buffer (or NULL); 0 with the error
+ * recorded when out of memory. */
 uint32_t ag_push_node(AgTape *t, const Tensor *value, AgBuffer *buffer);
 /* Takes back all nodes from id n on, and their uses of buffers. */
 void ag_pop_nodes(AgTape *t, uint32_t n);

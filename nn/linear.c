@@ -3,10 +3,10 @@
 
 #include "nn/layer.h"
 
-NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t O,
+NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                         const NnLinearOptions *options) {
     NnLinearOptions o = options ? *options : (NnLinearOptions){0};
-    const int64_t shape[] = {O, I};
+    const int64_t shape[] = {H, I};
     NnLinear m = {0};
     m.weight = o.weight ? nn_layer_share(set, name, o.weight, 2, shape)
                         : nn_param(set, nn_layer_init(o.init, I), 2, shape, "%s%sweight",

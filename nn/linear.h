@@ -9,24 +9,24 @@ extern "C" {
 
 /* A plain value; its parameters live in the set, and there is nothing to free. */
 typedef struct {
-    NnParam *weight; /* [O, I] */
-    NnParam *bias;   /* [O], or NULL */
+    NnParam *weight; /* [H, I] */
+    NnParam *bias;   /* [H], or NULL */
 } NnLinear;
 
 typedef struct {
     bool no_bias;
-    NnParam *weight;    /* NULL, or an existing parameter [O, I] to share (tied weights) */
+    NnParam *weight;    /* NULL, or an existing parameter [H, I] to share (tied weights) */
     const NnInit *init; /* of the weight; NULL: uniform in +-1/sqrt(I), PyTorch's default */
     const NnInit *bias_init; /* NULL: uniform in +-1/sqrt(I) */
 } NnLinearOptions;
 
 /* Parameters NAME.weight and NAME.bias (without NAME. where name is ""), for inputs of size I
- * and outputs of size O; options NULL: all zero.
+ * and outputs of size H; options NULL: all zero.
  * Fails (the set's error): nn_param's; a shared weight of another set or shape. */
-NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t O,
+NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                         const NnLinearOptions *options);
 
-/* y = x W^T + b.   x [.., I] -> y [.., O].
+/* y = x W^T + b.   x [.., I] -> y [.., H].
  * Gradient: g W for x, g^T x for W, g summed over all axes but the last for b.
  * Fails (the tape's error): the last size of x is not I, dtypes differ. */
 AgVar nn_linear(const NnLinear *m, AgVar x);

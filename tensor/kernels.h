@@ -126,13 +126,13 @@ int64_t tensor_index_invalid(const Tensor *index, int64_t n, const int64_t *skip
 
 /* ---- losses ---- */
 
-/* Rows of logits x [N, V], target I64 [N]; loss [N] = logsumexp(x_n) - x_n[target_n],
- * 0 where target_n is ignore.  For the backward pass lse [N, 2], F64, receives m = max x_n
+/* Rows of logits x [rows, V], target I64 [rows]; loss [rows] = logsumexp(x_n) - x_n[target_n],
+ * 0 where target_n is ignore.  For the backward pass lse [rows, 2], F64, receives m = max x_n
  * and log sum_v exp(x_n[v] - m): apart, because their sum would lose the second. */
 void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
                           const Tensor *target, int64_t ignore);
 /* dx[n, v] = scale[n] (exp(x[n, v] - lse[n, 0] - lse[n, 1]) - [v = target_n]), 0 where
- * target_n is ignore.  scale [N] may have a stride of 0. */
+ * target_n is ignore.  scale [rows] may have a stride of 0. */
 void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tensor *lse,
                                    const Tensor *target, int64_t ignore, const Tensor *scale);
 
