@@ -170,7 +170,9 @@ static int finish(const char *folder, const LmResult *result, bool sample) {
     bool ok = lm_run_load(folder, &run, &error) && lm_generate(&run, &options, stdout, &error);
     printf("\n");
     if (!ok) return refuse(error.message);
-    printf("\nmore      lm generate --run %s\n", folder);
+    /* Set by `bazel run`: then the program is not on the user's path. */
+    const char *program = getenv("BUILD_WORKING_DIRECTORY") ? "./bazelw run //examples:lm --" : "lm";
+    printf("\nmore      %s generate --run %s\n", program, folder);
     lm_run_free(&run);
     return 0;
 }
