@@ -57,7 +57,8 @@ bool ag_tape_ok(const AgTape *t);
  *     lm/lstm/l0 step 12: matmul(f32[3,4], f32[3,4]): inner sizes differ (4 and 3)
  * and "" when there is none. */
 const char *ag_tape_error(const AgTape *t);
-/* The same, with the calls that led there, one a line, where the system can tell. */
+/* The same, with the calls that led there, one a line, where the system can tell; their names
+ * need a program linked with -rdynamic, else there are addresses for addr2line. */
 const char *ag_tape_error_where(AgTape *t);
 /* Stop in abort() at the first error, for a debugger.  Off by default. */
 void ag_tape_abort_on_error(AgTape *t, bool on);
@@ -274,7 +275,7 @@ AgVar ag_permute(AgVar x, const int *axes);                /* axis d of y is axi
 AgVar ag_unsqueeze(AgVar x, int axis);                     /* a size of 1 before axis, 0..ndim */
 /* Repeats sizes of 1; a size of -1 stays.  Gradient: ag_sum_to. */
 AgVar ag_expand(AgVar x, int ndim, const int64_t *shape);
-/* x[.., start:start+length, ..] */
+/* x[.., start:start+length, ..]; start and index, unlike axes, count from the front only */
 AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length);
 /* x[.., index, ..], without the axis */
 AgVar ag_select(AgVar x, int axis, int64_t index);

@@ -22,7 +22,7 @@ static bool takes_inputs(const char *signature, int n) {
 static const char *results_of(const char *signature) { return strchr(signature, ':') + 1; }
 
 /* Letters, perhaps `*` after the last, a colon, 1 to AG_MAX_OUT letters. */
-static bool is_signature(const char *s) {
+bool ag_signature_ok(const char *s) {
     size_t in = s ? strspn(s, "fima") : 0;
     if (!s || (s[in] == '*' ? in == 0 || s[in + 1] != ':' : s[in] != ':')) return false;
     const char *results = results_of(s);
@@ -175,12 +175,12 @@ static AgTape *tape_of(AgTape *t, int n_in, const AgVar *in) {
 }
 
 static void fail_results(const AgOp *op, AgTape *t, AgVar *out) {
-    size_t n_out = is_signature(op->signature) ? strlen(results_of(op->signature)) : 1;
+    size_t n_out = ag_signature_ok(op->signature) ? strlen(results_of(op->signature)) : 1;
     for (size_t k = 0; k < n_out; k++) out[k] = (AgVar){t, 0, 0};
 }
 
 static bool check_op(AgTape *t, const AgOp *op, int n_in, const void *options, size_t size) {
-    if (!is_signature(op->signature) || !op->shape)
+    if (!ag_signature_ok(op->signature) || !op->shape)
         ag_fail(t, "%s: %s", op->name, op->shape ? "its signature is malformed" : "has no shape()");
     else if (!takes_inputs(op->signature, n_in))
         ag_fail(t, "%s: %d arguments do not fit %s", op->name, n_in, op->signature);

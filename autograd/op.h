@@ -5,11 +5,20 @@
  * library's own ops get.  A complete one:
  *
  *     static bool cube_shape(AgCall *c) { return ag_out_like(c, 0, c->in[0]); }
- *     static bool cube_value(AgCall *c) { ... fill c->out[0] from c->in[0] ... }
+ *     static bool cube_value(AgCall *c) {
+ *         for (int64_t i = 0; i < tensor_numel(c->in[0]); i++)
+ *             tensor_set(&c->out[0], i, pow(tensor_get(c->in[0], i), 3));
+ *         return true;
+ *     }
  *     static bool cube_vjp(AgVjp *v) {
  *         v->gin[0] = ag_mul(v->gout[0], ag_affine(ag_square(v->in[0]), 3, 0));
  *         return true;
  *     }
+ *     static const AgSample cube_samples[] = {
+ *         {"matrix", 1, {{.ndim = 2, .shape = {2, 3}, .lo = -1, .hi = 1}}, NULL, 0, NULL}, {0}};
+ *     static const AgSample cube_errors[] = {
+ *         {"integers", 1, {{.ndim = 1, .shape = {2}, .hi = 3, .dtype = "i64"}}, NULL, 0,
+ *          "wants f32 or f64"}, {0}};
  *     static const AgOp cube = {.name = "cube", .doc = "x^3", .signature = "f:f",
  *         .shape = cube_shape, .value = cube_value, .vjp = cube_vjp,
  *         .samples = cube_samples, .errors = cube_errors};
@@ -88,7 +97,9 @@ struct AgOp {
      * an op with one result, it sets the whole of out[0], with data in in[0]'s memory; an op
      * may choose so call by call. */
     bool (*shape)(AgCall *c);
-    bool (*value)(AgCall *c); /* fills the results, unless they are a view; NULL: always a view */
+    /* Fills the results, which are contiguous, from inputs of any strides (ag_call_contiguous
+     * gives a contiguous one); not called for a view.  NULL: always a view. */
+    bool (*value)(AgCall *c);
     /* Sets gin from gout with the ops of ag.h, so that it can be differentiated again.
      * NULL: results without gradient (integers, masks).  Without create_graph the rule's own
      * computation is not recorded: one that calls ag_grad itself turns recording on for it
@@ -104,6 +115,8 @@ struct AgOp {
     bool same_view;
 };
 
+/* True if a signature has the form above. */
+bool ag_signature_ok(const char *signature);
 /* The kind letter of input i, with what `*` stands for. */
 char ag_input_kind(const char *signature, int i);
 

@@ -2,7 +2,8 @@
  *
  *     Optim *opt = optim_adam_new(set, (OptimAdam)OPTIM_ADAM_DEFAULTS);
  *     optim_group(opt, "*.bias", no_decay);
- *     for each step: forward, backward, optim_clip_grad_norm, optim_step(opt, NULL)
+ *     for each step: ag_tape_reset, nn_zero_grad, forward, ag_backward,
+ *                    optim_clip_grad_norm, optim_step(opt, NULL)
  *     optim_free(opt);
  *
  * Names and arithmetic are PyTorch 1.13's.  A step leaves out buffers and frozen parameters
@@ -62,6 +63,7 @@ typedef struct {
     double eps, weight_decay;
     const char *only; /* as in OptimSgd */
 } OptimAdam;
+/* Start from these: zeros are options like others here, not defaults. */
 #define OPTIM_ADAM_DEFAULTS {1e-3, {0.9, 0.999}, 1e-8, 0, NULL}
 
 /* As optim_sgd_new.

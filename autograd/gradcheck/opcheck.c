@@ -316,6 +316,9 @@ static bool check_error(Run *k, AgTape *t) {
 }
 
 static bool check_all(Run *k, AgTape *t) {
+    if (!ag_signature_ok(k->op->signature))
+        return fail(k, "signature", "`%s`, wants inputs:results, as \"ff:f\"",
+                    k->op->signature ? k->op->signature : "NULL");
     if (!k->op->samples || !k->op->samples[0].name) return fail(k, "samples", "there are none");
     if (!k->op->errors || !k->op->errors[0].name) return fail(k, "error samples", "there are none");
     for (k->sample = k->op->samples; k->sample->name; k->sample++, k->r->samples++) {

@@ -83,7 +83,7 @@ static void list_train_options(TrainOptions *o, LmOption table[TRAIN_OPTIONS]) {
          LM_OPTION_INT, &o->model.hidden, .min = 1, .max = large},
         {"layers", "L", "number of LSTM layers",
          LM_OPTION_INT, &o->model.layers, .min = 1, .max = 1000},
-        {"dropout", "P", "probability to drop a value between layers",
+        {"dropout", "P", "probability to drop a value before, between and after the LSTM layers",
          LM_OPTION_REAL, &o->model.dropout, .max = 1, .below_max = true},
         {"batch", "B", "rows of text read side by side",
          LM_OPTION_INT, &o->training.batch, .min = 1, .max = large},

@@ -87,7 +87,7 @@ LmOptionsStatus lm_options_read(const LmOption *table, int argc, char **argv, Te
         if (found == -1 && optind == argc) break; /* the word was -- */
         if (found == -1) tensor_error_set(error, "unexpected argument %s", argv[optind]);
         if (found == ':') tensor_error_set(error, "%s needs a value", word);
-        if (found == '?') tensor_error_set(error, "unknown or ambiguous option %s", word);
+        if (found == '?') tensor_error_set(error, "unknown or ambiguous option %s; --help lists them", word);
         if (found != 0 || !read_value(&table[which - 1], optarg, error)) return LM_OPTIONS_WRONG;
     }
     return LM_OPTIONS_OK;

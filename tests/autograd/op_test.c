@@ -124,6 +124,17 @@ Test(opcheck, refuses_an_op_without_samples) {
     cr_assert(!r.ok && strstr(r.message, "error samples: there are none"), "%s", r.message);
 }
 
+Test(opcheck, refuses_a_malformed_signature) {
+    const char *const bad[] = {"f", NULL, "f:", "x:f"};
+    for (int i = 0; i < 4; i++) {
+        AgOp op = {.name = "cube", .signature = bad[i], .shape = cube_shape, .value = cube_value,
+                   .samples = CUBE_SAMPLES({1, false, false}), .errors = cube_errors};
+        OpcheckResult r;
+        cr_expect(!opcheck(&op, NULL, &r) && strstr(r.message, "wants inputs:results"), "%s",
+                  r.message);
+    }
+}
+
 /* ---- an op with two results ---- */
 
 static bool pair_shape(AgCall *c) {
