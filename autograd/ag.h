@@ -137,8 +137,8 @@ AgVar ag_scalar(AgTape *t, TensorDtype dtype, double value);
 
 /* A parameter: memory of its own, and where ag_backward adds its gradient. */
 typedef struct {
-    const char *name;
-    Tensor value;            /* borrowed */
+    const char *name;        /* borrowed until the reset */
+    Tensor value;            /* likewise */
     Tensor grad;             /* of value's shape and dtype, or nil for a frozen one */
     const uint64_t *version; /* NULL, or a counter that changes with the value: a change
                                 between forward and backward is an error */

@@ -543,6 +543,10 @@ bool ag_grad(AgVar y, AgVar seed, int n, const AgVar *x, AgVar *gx, bool create_
 void ag_watch(AgVar v, const char *name) {
     AgTape *t = v.tape;
     if (!t || t->failed || !ag_check_var(t, "watch", 0, v)) return;
+    if (!name) {
+        ag_fail(t, "watch: no name");
+        return;
+    }
     if (!check_floats(t, "watched variable", 1, &v)) return;
     AgWatch *watch = ag_grow(t->watch, t->n_watched, &t->cap_watched, sizeof *watch);
     if (watch) t->watch = watch;

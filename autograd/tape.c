@@ -161,6 +161,8 @@ static void record_error(AgTape *t, const char *format, va_list args) {
     size_t used = (size_t)snprintf(t->error, sizeof t->error, "%s%s", from > where ? "..." : "",
                                    from);
     vsnprintf(t->error + used, sizeof t->error - used, format, args);
+    for (char *c = t->error; *c; c++) /* one line, whatever names hold */
+        if ((unsigned char)*c < ' ') *c = '?';
 #if HAVE_BACKTRACE
     t->n_frames = backtrace(t->frame, AG_MAX_FRAMES);
 #endif
@@ -350,8 +352,7 @@ void ag_scope_push(AgTape *t, const char *name) {
         ag_fail_memory(t, "scope_push", size);
         return;
     }
-    for (size_t i = 0; i < size; i++) /* an error is one line */
-        copy[i] = (unsigned char)name[i] < ' ' && name[i] ? '?' : name[i];
+    memcpy(copy, name, size);
     t->scope[t->n_scopes] = (AgScope){copy, t->open_scope, -1};
     t->open_scope = t->n_scopes++;
 }

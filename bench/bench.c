@@ -275,5 +275,7 @@ int main(int argc, char **argv) {
         default: return refuse("cannot read", word);
         }
     }
-    return run(only, budget);
+    int status = run(only, budget);
+    if (fflush(stdout) != 0 || ferror(stdout)) return refuse("cannot write", "standard output");
+    return status;
 }

@@ -169,11 +169,11 @@ static int finish(const char *folder, const LmResult *result, bool sample) {
     printf("sample    temperature %g\n\n", options.temperature);
     bool ok = lm_run_load(folder, &run, &error) && lm_generate(&run, &options, stdout, &error);
     printf("\n");
+    lm_run_free(&run);
     if (!ok) return refuse(error.message);
     /* Set by `bazel run`: then the program is not on the user's path. */
     const char *program = getenv("BUILD_WORKING_DIRECTORY") ? "./bazelw run //examples:lm --" : "lm";
     printf("\nmore      %s generate --run %s\n", program, folder);
-    lm_run_free(&run);
     return 0;
 }
 

@@ -78,10 +78,11 @@ static bool save_config(const char *path, const LmRun *run, const LmResult *resu
 bool lm_run_save(const char *folder, const LmRun *run, const LmResult *result,
                  TensorError *error) {
     char path[PATH_MAX];
-    return join(folder, "vocab.json", path, error) && data_vocab_save(run->vocab, path, error) &&
-           join(folder, "config.json", path, error) && save_config(path, run, result, error) &&
-           join(folder, "model.safetensors", path, error) &&
-           nn_save(run->model.set, path, 0, NULL, error);
+    /* The largest first: where it finds no place, the run that was there stays whole. */
+    return join(folder, "model.safetensors", path, error) &&
+           nn_save(run->model.set, path, 0, NULL, error) &&
+           join(folder, "vocab.json", path, error) && data_vocab_save(run->vocab, path, error) &&
+           join(folder, "config.json", path, error) && save_config(path, run, result, error);
 }
 
 /* ---- config.json: reading ---- */
