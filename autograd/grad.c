@@ -558,7 +558,7 @@ void ag_watch(AgVar v, const char *name) {
     }
     memcpy(copy, name, size);
     size_t end = tensor_arena_bytes(t->arena);
-    t->watch[t->n_watched++] = (AgWatch){v.id, v.epoch, copy, tensor_nil(), end, 0};
+    t->watch[t->n_watched++] = (AgWatch){v.id, copy, tensor_nil(), end, 0};
     ag_node(t, v.id)->name = copy;
 }
 

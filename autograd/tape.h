@@ -52,7 +52,7 @@ typedef struct {
 } AgAttachment;
 
 typedef struct {
-    uint32_t id, epoch;
+    uint32_t id;
     const char *name;
     Tensor grad;
     size_t end, grad_end; /* of the memory of name and grad, in bytes of the arena */

@@ -12,7 +12,7 @@ typedef struct {
 } LmCorpusOptions;
 
 typedef struct {
-    DataVocab *vocab; /* of the whole text; the caller may take it and leave NULL here */
+    DataVocab *vocab; /* of the whole text */
     int64_t *ids;
     int64_t train, held_out; /* ids[0..train) is to train on, the next held_out to measure on */
 } LmCorpus;

@@ -108,9 +108,7 @@ void lm_options_help(const LmOption *table, FILE *out) {
         char left[64];
         snprintf(left, sizeof left, "--%s %s", o->name, o->value ? o->value : "");
         fprintf(out, "  %-24s", left);
-        /* A line end in the help text goes on in the right column. */
-        for (const char *c = o->help; *c; c++)
-            *c == '\n' ? fprintf(out, "\n%26s", "") : fputc(*c, out);
+        fputs(o->help, out);
         write_default(o, out);
         fputc('\n', out);
     }
