@@ -78,7 +78,7 @@ void ag_tape_reset(AgTape *t) {
     if (t->cap_leaves) memset(t->leaf, 0, t->cap_leaves * sizeof *t->leaf);
     t->n_watched = 0;
     t->draws = 0;
-    t->failed = false;
+    t->failed = t->misshaped = false;
     t->error[0] = 0;
     t->n_frames = 0;
 }

@@ -94,6 +94,7 @@ struct AgTape {
     AgBuffer *free_buffer[AG_SIZE_CLASSES];
 
     bool failed;
+    bool misshaped;       /* the error is a gradient's shape or dtype */
     char error[512];
     char error_where[4096];
     void *frame[AG_MAX_FRAMES];

@@ -1,310 +1,422 @@
 #include "autograd/gradcheck/gradcheck.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
+#include "autograd/gradcheck/core.h"
+#include "autograd/tape.h"
 #include "tensor/kernels.h"
-#include "tensor/rng.h"
+#include "tensor/tensor.h"
 
-/* Streams of the seed. */
-enum { COTANGENTS = 1, DIRECTIONS, SECOND_COTANGENTS };
+_Static_assert((int)GRADCHECK_F32 == TENSOR_F32 && (int)GRADCHECK_F64 == TENSOR_F64 &&
+               (int)GRADCHECK_I64 == TENSOR_I64 && (int)GRADCHECK_U8 == TENSOR_U8 &&
+               GRADCHECK_MAX_DIMS == TENSOR_MAX_DIMS, "plain.h mirrors tensor.h");
 
-typedef struct {
+/* A function of variables as the arrays and calls of the core. */
+typedef struct Function {
     GradcheckFunction f;
     void *context;
-    GradcheckOptions o;
-    int n;
+    int n, max_out, n_out;
+    bool training;
+    void (*recording)(void *context, bool on); /* or NULL; told before the pass of a backward */
     AgTape *tape;
     TensorArena *arena;
-    Tensor *x;         /* copies that are moved about */
-    Tensor *gradient;  /* dL/dx, or of <u, dL/dx>; nil for inputs that are not checked */
-    Tensor *direction; /* of the inputs' shapes */
-    AgVar *var, *gx, *ggx;
-    Tensor w[GRADCHECK_MAX_OUT];
-    int n_out;         /* of w; 0 before the first call */
-    GradcheckResult *r;
-    double worst;      /* error over tolerance */
-} Check;
+    Tensor *x;        /* strided memory of the inputs; the arrays are dense */
+    GradArg *in, *out;
+    AgVar *var, *y, *gx;
+} Function;
 
-static bool fail(Check *c, const char *format, ...) AG_PRINTF(2, 3);
-static bool fail(Check *c, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(c->r->message, sizeof c->r->message, format, args);
-    va_end(args);
-    return c->r->ok = false;
+static GradcheckReason say(char *why, size_t size, GradcheckReason reason, const char *text) {
+    snprintf(why, size, "%s", text);
+    return reason;
 }
 
-static bool is_checked(const Tensor *x) { return x->dtype == TENSOR_F64; }
-
-/* ---- evaluation ---- */
-
-static double dot(const Tensor *a, const Tensor *b) {
-    long double sum = 0;
-    for (int64_t i = 0, n = tensor_numel(a); i < n; i++)
-        sum += (long double)tensor_get(a, i) * tensor_get(b, i);
-    return (double)sum;
+static GradcheckReason tape_failed(const Function *f, char *why, size_t size) {
+    return say(why, size, f->tape->misshaped ? GRADCHECK_SHAPE : GRADCHECK_ERROR,
+               ag_tape_error(f->tape));
 }
 
-/* Values in [-1.5, -0.5) and [0.5, 1.5): no entry so small that it hides an error. */
-static Tensor cotangent(Check *c, const Tensor *like, uint64_t stream, int which) {
-    Tensor w = tensor_new(c->arena, TENSOR_F64, like->ndim, like->shape);
-    TensorRngKey key = {c->o.seed, stream, (uint64_t)which};
-    for (int64_t i = 0, n = tensor_is_nil(&w) ? 0 : tensor_numel(&w); i < n; i++) {
-        double u = tensor_rng_uniform(key, (uint64_t)i);
-        tensor_set(&w, i, u < .5 ? u - 1.5 : u);
+static Tensor dense(const GradArg *a, void *data) {
+    Tensor x = {.dtype = (TensorDtype)a->dtype, .ndim = a->ndim, .data = data};
+    int64_t stride = 1;
+    for (int d = a->ndim; d-- > 0;) {
+        x.shape[d] = a->shape[d];
+        x.stride[d] = stride;
+        stride *= a->shape[d] > 1 ? a->shape[d] : 1;
     }
-    return w;
+    return x;
 }
 
-/* Runs f on the inputs as they are now: results in y, their number returned, or -1. */
-static int evaluate(Check *c, AgVar *y) {
-    AgTape *t = c->tape;
+/* ---- passes ---- */
+
+static bool equal_bits(const Tensor *a, const Tensor *b) {
+    for (int64_t i = 0, n = tensor_numel(a); i < n; i++) {
+        double u = tensor_get(a, i), v = tensor_get(b, i);
+        if (u != v && !(isnan(u) && isnan(v))) return false;
+    }
+    return true;
+}
+
+static GradcheckReason call_function(Function *f, char *why, size_t size) {
+    AgTape *t = f->tape;
     ag_tape_reset(t);
-    ag_tape_training(t, c->o.training);
-    for (int i = 0; i < c->n; i++) c->var[i] = ag_input(t, &c->x[i]);
-    int n_out = c->f(t, c->var, y, c->context);
-    if (!ag_tape_ok(t)) return fail(c, "%s", ag_tape_error(t)), -1;
-    if (n_out < 1 || n_out > GRADCHECK_MAX_OUT)
-        return fail(c, "the function returned %d results, wants 1 to %d", n_out,
-                    GRADCHECK_MAX_OUT), -1;
+    ag_tape_training(t, f->training);
+    for (int i = 0; i < f->n; i++) {
+        Tensor value = dense(&f->in[i], f->in[i].value);
+        tensor_convert(&f->x[i], &value);
+        f->var[i] = ag_borrow(t, &f->x[i]);
+    }
+    int n_out = f->f(t, f->var, f->y, f->context);
+    if (!ag_tape_ok(t)) return tape_failed(f, why, size);
+    if (n_out < 1 || n_out > f->max_out || (f->n_out && n_out != f->n_out)) {
+        snprintf(why, size, "the function returned %d results, wants %d", n_out,
+                 f->n_out ? f->n_out : f->max_out);
+        return GRADCHECK_ERROR;
+    }
     for (int k = 0; k < n_out; k++)
-        if (!ag_ok(y[k]) || ag_dtype(y[k]) != TENSOR_F64)
-            return fail(c, "result %d is not a f64 variable of this tape", k), -1;
-    for (int k = c->n_out; k < n_out; k++) {
-        c->w[k] = cotangent(c, ag_value(y[k]), COTANGENTS, k);
-        if (tensor_is_nil(&c->w[k])) return fail(c, "out of memory"), -1;
-    }
-    if (!c->n_out) c->n_out = n_out;
-    if (c->n_out != n_out)
-        return fail(c, "the function returned %d results, then %d", c->n_out, n_out), -1;
-    for (int k = 0; k < n_out; k++)
-        if (!tensor_same_shape(ag_value(y[k]), &c->w[k]))
-            return fail(c, "result %d changes its shape from call to call", k), -1;
-    return n_out;
-}
-
-static bool tape_gradient(Check *c, const AgVar *y, int n_out, bool create_graph, AgVar *gx,
-                          int *n_gx) {
-    AgVar seed[GRADCHECK_MAX_OUT], *wanted = c->ggx;
-    for (int k = 0; k < n_out; k++) seed[k] = ag_input(c->tape, &c->w[k]);
-    *n_gx = 0;
-    for (int i = 0; i < c->n; i++)
-        if (is_checked(&c->x[i])) wanted[(*n_gx)++] = c->var[i];
-    return ag_grad_n(n_out, y, seed, *n_gx, wanted, gx, create_graph) ||
-           fail(c, "%s", ag_tape_error(c->tape));
-}
-
-/* L, or <u, dL/dx>, at the inputs as they are now. */
-static bool objective(Check *c, double *value) {
-    AgVar y[GRADCHECK_MAX_OUT];
-    int n_out = evaluate(c, y), n_gx;
-    *value = 0;
-    if (n_out < 0) return false;
-    if (!c->o.second) {
-        for (int k = 0; k < n_out; k++) *value += dot(ag_value(y[k]), &c->w[k]);
-        return true;
-    }
-    if (!tape_gradient(c, y, n_out, false, c->gx, &n_gx)) return false;
-    for (int j = 0, i = 0; i < c->n; i++)
-        if (is_checked(&c->x[i])) *value += dot(ag_value(c->gx[j++]), &c->direction[i]);
-    return true;
-}
-
-/* Fills c->gradient from the tape. */
-static bool analytic(Check *c) {
-    AgVar y[GRADCHECK_MAX_OUT], *g = c->gx;
-    int n_out = evaluate(c, y), n_gx;
-    if (n_out < 0 || !tape_gradient(c, y, n_out, c->o.second, c->gx, &n_gx)) return false;
-    if (c->o.second) {
-        AgVar *u = c->ggx + c->n, *x = c->ggx;
-        for (int j = 0, i = 0; i < c->n; i++) {
-            if (!is_checked(&c->x[i])) continue;
-            u[j] = ag_input(c->tape, &c->direction[i]);
-            x[j++] = c->var[i];
+        if (f->y[k].tape != t || !ag_ok(f->y[k]) || ag_dtype(f->y[k]) != TENSOR_F64) {
+            snprintf(why, size, "result %d is not a f64 variable of this tape", k);
+            return GRADCHECK_SHAPE;
         }
-        g = u + c->n;
-        if (!ag_grad_n(n_gx, c->gx, u, n_gx, x, g, false))
-            return fail(c, "second order: %s", ag_tape_error(c->tape));
-    }
-    for (int j = 0, i = 0; i < c->n; i++) {
-        if (!is_checked(&c->x[i])) continue;
-        c->gradient[i] = tensor_copy(c->arena, ag_value(g[j++]));
-        if (tensor_is_nil(&c->gradient[i])) return fail(c, "out of memory");
-    }
-    return true;
+    f->n_out = n_out;
+    return GRADCHECK_PASSED;
 }
 
-/* ---- comparison ---- */
-
-static void compare(Check *c, int input, int64_t index, double numeric, double exact) {
-    double error = fabs(numeric - exact), size = fmax(fabs(numeric), fabs(exact));
-    double ratio = error == 0 ? 0 : error / (c->o.atol + c->o.rtol * size);
-    c->r->checked++;
-    /* NaN is the worst of all, and stays. */
-    if (c->r->checked > 1 && (isnan(c->worst) || !(isnan(ratio) || ratio > c->worst))) return;
-    c->worst = ratio;
-    c->r->input = input;
-    c->r->index = index;
-    c->r->numeric = numeric;
-    c->r->analytic = exact;
-    c->r->abs_error = error;
-    c->r->rel_error = error == 0 ? 0 : error / fmax(size, c->o.atol / c->o.rtol);
-}
-
-/* Both take one step of size h along what `move` says. */
-typedef void (*Move)(Check *c, int input, int64_t index, double to);
-
-static bool difference(Check *c, Move move, int input, int64_t index, double h, double *slope) {
-    static const double at[4] = {1, -1, 2, -2}, weight[4] = {8, -8, -1, 1};
-    double sum = 0, value;
-    for (int k = 0; k < 4; k++) {
-        move(c, input, index, at[k] * h);
-        bool ok = objective(c, &value);
-        move(c, input, index, 0);
-        if (!ok) return false;
-        sum += weight[k] * value;
+static GradcheckReason check_inputs(const Function *f, const char *who, char *why, size_t size) {
+    for (int i = 0; i < f->n; i++) {
+        Tensor value = dense(&f->in[i], f->in[i].value);
+        if (equal_bits(&value, &f->x[i])) continue;
+        snprintf(why, size, "%s changes the value of input %d", who, i);
+        return GRADCHECK_INPUT_CHANGED;
     }
-    *slope = sum / (12 * h);
-    return true;
+    return GRADCHECK_PASSED;
 }
 
-static bool check_elements(Check *c, const Tensor *x0, Move move) {
-    for (int i = 0; i < c->n; i++) {
-        int64_t numel = is_checked(&c->x[i]) ? tensor_numel(&c->x[i]) : 0;
-        for (int64_t e = 0; e < numel; e++) {
-            double h = c->o.step * fmax(1, fabs(tensor_get(&x0[i], e))), slope;
-            if (!difference(c, move, i, e, h, &slope)) return false;
-            compare(c, i, e, slope, tensor_get(&c->gradient[i], e));
+static GradcheckReason forward(void *context, char *why, size_t size) {
+    Function *f = context;
+    GradcheckReason reason = call_function(f, why, size);
+    if (reason == GRADCHECK_PASSED) reason = check_inputs(f, "forward", why, size);
+    if (reason != GRADCHECK_PASSED) return reason;
+    for (int k = 0; k < f->n_out; k++) {
+        Tensor to = dense(&f->out[k], f->out[k].value);
+        const Tensor *y = ag_value(f->y[k]);
+        if (!tensor_same_shape(&to, y)) {
+            snprintf(why, size, "result %d changes its shape from call to call", k);
+            return GRADCHECK_SHAPE;
         }
+        tensor_convert(&to, y);
+    }
+    return GRADCHECK_PASSED;
+}
+
+static GradcheckReason backward(void *context, char *why, size_t size) {
+    Function *f = context;
+    if (f->recording) {
+        f->recording(f->context, true);
+        GradcheckReason reason = call_function(f, why, size);
+        f->recording(f->context, false);
+        if (reason != GRADCHECK_PASSED) return reason;
+    }
+    AgVar *wanted = f->gx + f->n, *seed = f->y + f->max_out;
+    int n = 0;
+    for (int k = 0; k < f->n_out; k++) {
+        Tensor w = dense(&f->out[k], f->out[k].grad);
+        seed[k] = ag_input(f->tape, &w);
+    }
+    for (int i = 0; i < f->n; i++)
+        if (f->in[i].dtype == GRADCHECK_F64) wanted[n++] = f->var[i];
+    if (!ag_grad_n(f->n_out, f->y, seed, n, wanted, f->gx, false)) return tape_failed(f, why, size);
+    for (int i = 0, j = 0; i < f->n; i++) {
+        if (f->in[i].dtype != GRADCHECK_F64) continue;
+        Tensor to = dense(&f->in[i], f->in[i].grad);
+        tensor_convert(&to, ag_value(f->gx[j++]));
+    }
+    return check_inputs(f, "backward", why, size);
+}
+
+/* ---- making ---- */
+
+/* Do the strides keep all elements apart? */
+static bool is_apart(const Tensor *x) {
+    int64_t reach = 0;
+    bool used[TENSOR_MAX_DIMS] = {false};
+    for (int k = 0; k < x->ndim; k++) {
+        int least = -1;
+        for (int d = 0; d < x->ndim; d++)
+            if (!used[d] && (least < 0 || x->stride[d] < x->stride[least])) least = d;
+        used[least] = true;
+        if (x->shape[least] > 1 && x->stride[least] <= reach) return false;
+        if (x->shape[least] > 1) reach += (x->shape[least] - 1) * x->stride[least];
     }
     return true;
 }
 
-/* The inputs where they were given. */
+/* Memory of x's own strides, or dense where x repeats its elements. */
+static Tensor memory_like(TensorArena *arena, const Tensor *x) {
+    if (!is_apart(x) || tensor_numel(x) == 0)
+        return tensor_new(arena, x->dtype, x->ndim, x->shape);
+    int64_t reach = 1;
+    for (int d = 0; d < x->ndim; d++) reach += (x->shape[d] - 1) * x->stride[d];
+    Tensor flat = tensor_new(arena, x->dtype, 1, &reach);
+    if (tensor_is_nil(&flat)) return flat;
+    tensor_fill(&flat, 0);
+    Tensor y = *x;
+    y.data = flat.data;
+    return y;
+}
+
+static void *array(Function *f, int n, size_t size) {
+    void *p = tensor_arena_alloc(f->arena, (size_t)(n + 1) * size);
+    return p ? memset(p, 0, (size_t)(n + 1) * size) : NULL;
+}
+
+static GradcheckReason open_input(Function *f, int i, const Tensor *x, char *why, size_t size) {
+    const char *invalid = tensor_invalid(x);
+    if (invalid || x->dtype == TENSOR_F32) {
+        snprintf(why, size, "input %d%s%s", i, invalid ? ": " : " is f32: differences in single ",
+                 invalid ? invalid : "precision prove nothing");
+        return GRADCHECK_ERROR;
+    }
+    f->x[i] = memory_like(f->arena, x);
+    Tensor value = tensor_copy(f->arena, x), *kept = array(f, 1, sizeof *kept);
+    if (tensor_is_nil(&f->x[i]) || tensor_is_nil(&value) || !kept)
+        return say(why, size, GRADCHECK_ERROR, "out of memory");
+    *kept = value;
+    f->in[i] = (GradArg){.dtype = (int)x->dtype, .ndim = x->ndim, .shape = kept->shape,
+                         .value = value.data};
+    return GRADCHECK_PASSED;
+}
+
+/* Makes everything for the inputs; one pass then tells how many results there are, and their
+ * shapes. */
+static GradcheckReason open_function(Function *f, const Tensor *x, uint64_t seed, char *why,
+                                     size_t size) {
+    f->tape = ag_tape_new();
+    f->arena = tensor_arena_new();
+    if (!f->tape || !f->arena) return say(why, size, GRADCHECK_ERROR, "out of memory");
+    f->x = array(f, f->n, sizeof *f->x);
+    f->in = array(f, f->n, sizeof *f->in);
+    f->out = array(f, f->max_out, sizeof *f->out);
+    f->var = array(f, f->n, sizeof *f->var);
+    f->gx = array(f, 2 * f->n, sizeof *f->gx);
+    f->y = array(f, 2 * f->max_out, sizeof *f->y);
+    if (!f->x || !f->in || !f->out || !f->var || !f->gx || !f->y)
+        return say(why, size, GRADCHECK_ERROR, "out of memory");
+    ag_tape_rng(f->tape, seed, 0);
+    GradcheckReason reason = GRADCHECK_PASSED;
+    for (int i = 0; i < f->n && reason == GRADCHECK_PASSED; i++)
+        reason = open_input(f, i, &x[i], why, size);
+    if (reason == GRADCHECK_PASSED) reason = call_function(f, why, size);
+    for (int k = 0; reason == GRADCHECK_PASSED && k < f->n_out; k++) {
+        const Tensor *y = ag_value(f->y[k]);
+        int64_t *shape = array(f, y->ndim, sizeof *shape);
+        if (!shape) return say(why, size, GRADCHECK_ERROR, "out of memory");
+        memcpy(shape, y->shape, (size_t)y->ndim * sizeof *shape);
+        f->out[k] = (GradArg){.dtype = GRADCHECK_F64, .ndim = y->ndim, .shape = shape};
+    }
+    return reason;
+}
+
+static void close_function(Function *f) {
+    ag_tape_free(f->tape);
+    tensor_arena_free(f->arena);
+}
+
+static bool refuse(GradcheckResult *r, GradcheckReason reason, const char *why) {
+    *r = (GradcheckResult){.reason = reason, .input = -1, .index = -1, .other = -1, .axis = -1};
+    snprintf(r->message, sizeof r->message, "%s: %.900s", gradcheck_reason(reason), why);
+    return false;
+}
+
+/* ---- the first op that is wrong ---- */
+
+enum { OPS_TRIED = 4000 };
+
+/* A recorded call as a function of its inputs. */
 typedef struct {
-    Check c;
-    const Tensor *x0;
-    Tensor *along; /* the unit direction in use */
-} State;
+    const AgRecord *record;
+} OneOp;
 
-static void move_element(Check *c, int input, int64_t index, double by) {
-    const Tensor *x0 = ((State *)c)->x0;
-    tensor_set(&c->x[input], index, tensor_get(&x0[input], index) + by);
+static int one_op(AgTape *t, const AgVar *x, AgVar *y, void *context) {
+    const AgRecord *r = ((OneOp *)context)->record;
+    AgVar out[AG_MAX_OUT];
+    int n = 0;
+    ag_apply(r->op, t, r->n_in, x, r->options, 0, out);
+    for (int k = 0; k < r->n_out; k++)
+        if (!ag_ok(out[k]) || ag_dtype(out[k]) == TENSOR_F64) y[n++] = out[k];
+    return n;
 }
 
-static void move_along(Check *c, int input, int64_t index, double by) {
-    State *s = (State *)c;
-    (void)input, (void)index;
-    for (int i = 0; i < c->n; i++)
-        for (int64_t e = 0, n = is_checked(&c->x[i]) ? tensor_numel(&c->x[i]) : 0; e < n; e++)
-            tensor_set(&c->x[i], e, tensor_get(&s->x0[i], e) + by * tensor_get(&s->along[i], e));
-}
-
-static void draw_direction(State *s, int which) {
-    Check *c = &s->c;
-    double norm = 0;
-    TensorRngKey key = {c->o.seed, DIRECTIONS, (uint64_t)which};
-    uint64_t count = 0;
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < c->n; i++) {
-            int64_t n = is_checked(&c->x[i]) ? tensor_numel(&c->x[i]) : 0;
-            for (int64_t e = 0; e < n; e++) {
-                double d = pass ? tensor_get(&s->along[i], e) / sqrt(norm)
-                                : tensor_rng_normal(key, count++);
-                tensor_set(&s->along[i], e, d);
-                if (!pass) norm += d * d;
-            }
-        }
-}
-
-static bool check_directions(State *s) {
-    Check *c = &s->c;
-    for (int k = 0; k < c->o.directions; k++) {
-        double slope, exact = 0;
-        draw_direction(s, k);
-        for (int i = 0; i < c->n; i++)
-            if (is_checked(&c->x[i])) exact += dot(&c->gradient[i], &s->along[i]);
-        if (!difference(c, move_along, -1, k, c->o.step, &slope)) return false;
-        compare(c, -1, k, slope, exact);
-    }
+static bool is_finite(const Tensor *x) {
+    for (int64_t i = 0, n = tensor_numel(x); i < n && tensor_dtype_is_float(x->dtype); i++)
+        if (!isfinite(tensor_get(x, i))) return false;
     return true;
 }
 
-/* ---- the whole ---- */
-
-static bool check_options(Check *c) {
-    const GradcheckOptions *o = &c->o;
-    if (c->n < 0) return fail(c, "%d inputs", c->n);
-    if (!(o->step > 0 && isfinite(o->step))) return fail(c, "step %g", o->step);
-    if (!(o->rtol >= 0 && o->atol >= 0 && isfinite(o->rtol) && isfinite(o->atol)))
-        return fail(c, "tolerances %g and %g", o->rtol, o->atol);
-    return o->directions >= 0 || fail(c, "%d directions", o->directions);
+static bool inputs_finite(AgTape *t, const AgRecord *r) {
+    for (int i = 0; i < r->n_in; i++)
+        if (!is_finite(&ag_node(t, r->in[i])->value)) return false;
+    return true;
 }
 
-static bool prepare(State *s, const Tensor *x) {
-    Check *c = &s->c;
-    size_t n = (size_t)c->n;
-    c->tape = ag_tape_new();
-    c->arena = tensor_arena_new();
-    if (!c->tape || !c->arena) return fail(c, "out of memory");
-    Tensor *tensors = tensor_arena_alloc(c->arena, 4 * n * sizeof *tensors);
-    AgVar *vars = tensor_arena_alloc(c->arena, 5 * n * sizeof *vars);
-    if (!tensors || !vars) return fail(c, "out of memory");
-    c->x = tensors;
-    c->gradient = tensors + n;
-    c->direction = tensors + 2 * n;
-    s->along = tensors + 3 * n;
-    c->var = vars;
-    c->gx = vars + n;
-    c->ggx = vars + 2 * n; /* three rows: inputs, seeds, second gradients */
-    bool something = false;
-    for (int i = 0; i < c->n; i++) {
-        const char *why = tensor_invalid(&x[i]);
-        if (why) return fail(c, "input %d: %s", i, why);
-        if (x[i].dtype == TENSOR_F32)
-            return fail(c, "input %d is f32: differences in single precision prove nothing", i);
-        something |= is_checked(&x[i]);
-        c->x[i] = tensor_copy(c->arena, &x[i]);
-        c->gradient[i] = tensor_nil();
-        c->direction[i] = cotangent(c, &x[i], SECOND_COTANGENTS, i);
-        s->along[i] = cotangent(c, &x[i], DIRECTIONS, i);
-        if (tensor_is_nil(&c->x[i]) || tensor_is_nil(&s->along[i]) ||
-            tensor_is_nil(&c->direction[i])) return fail(c, "out of memory");
+/* Is the op itself wrong?  A kink or noise says nothing about it. */
+static bool op_is_wrong(AgTape *t, const AgRecord *r, int order, uint64_t seed,
+                        GradcheckResult *local) {
+    bool wanted = r->op->vjp || r->op->compose, differentiable = false;
+    Tensor few[8], *x = few;
+    if (r->n_in > 8 && !(x = tensor_arena_alloc(t->sweep, (size_t)r->n_in * sizeof *x))) return false;
+    for (int i = 0; i < r->n_in; i++) {
+        x[i] = ag_node(t, r->in[i])->value;
+        differentiable |= x[i].dtype == TENSOR_F64 && tensor_numel(&x[i]) > 0;
     }
-    ag_tape_rng(c->tape, c->o.seed, 0);
-    return something || fail(c, "no f64 input to check");
+    if (!wanted || !differentiable || ag_node(t, r->first_out)->value.dtype != TENSOR_F64)
+        return false;
+    OneOp context = {r};
+    GradcheckOptions o = {.directions = 3, .seed = seed, .training = t->training};
+    bool ok = order == 1 ? gradcheck(one_op, &context, r->n_in, x, &o, local)
+                         : gradgradcheck(one_op, &context, r->n_in, x, &o, local);
+    return !ok && local->reason != GRADCHECK_KINK && local->reason != GRADCHECK_NOISE &&
+           local->reason != GRADCHECK_ERROR;
 }
 
-static void verdict(Check *c) {
-    GradcheckResult *r = c->r;
-    r->ok = r->checked == 0 || c->worst <= 1;
-    char where[96] = "nothing to compare: inputs are empty";
-    if (r->checked && r->input >= 0)
-        snprintf(where, sizeof where, "input %d, element %lld", r->input, (long long)r->index);
-    else if (r->checked)
-        snprintf(where, sizeof where, "direction %lld", (long long)r->index);
-    snprintf(r->message, sizeof r->message,
-             "%s: %s: numeric %.12g, analytic %.12g, absolute error %.2g, relative %.2g "
-             "(%lld derivatives, order %d, seed %llu)",
-             r->ok ? "worst" : "gradient differs", where, r->numeric, r->analytic, r->abs_error,
-             r->rel_error, (long long)r->checked, c->o.second ? 2 : 1,
-             (unsigned long long)c->o.seed);
+static void blame(const Function *f, const AgNode *n, const char *what, GradcheckResult *r) {
+    char scope[sizeof r->scope];
+    ag_scope_text(f->tape, n->scope, n->step, scope, sizeof scope);
+    size_t length = strlen(scope), used = strlen(r->message);
+    if (length >= 2) scope[length - 2] = 0; /* without the colon */
+    snprintf(r->op, sizeof r->op, "%s", n->op->name);
+    snprintf(r->scope, sizeof r->scope, "%s", scope);
+    snprintf(r->message + used, sizeof r->message - used, "; %s: %s%s%s", what, r->op,
+             *scope ? " in " : "", scope);
+}
+
+/* Walks the tape of the function, whose last pass is on it, from the first op on. */
+static void name_first_op(Function *f, GradcheckResult *r) {
+    char why[GRADCHECK_MESSAGE_SIZE];
+    if (call_function(f, why, sizeof why) != GRADCHECK_PASSED) return;
+    AgTape *t = f->tape;
+    for (uint32_t id = 1, tried = 0; id < t->n && tried < OPS_TRIED; id++) {
+        const AgNode *n = ag_node(t, id);
+        if (!n->record || n->record->first_out != id) continue;
+        if (r->reason == GRADCHECK_NONFINITE && !is_finite(&n->value) &&
+            inputs_finite(t, n->record)) {
+            blame(f, n, "first in", r);
+            return;
+        }
+        GradcheckResult local;
+        tried++;
+        if (!op_is_wrong(t, n->record, r->order, r->seed, &local)) continue;
+        blame(f, n, "the first op that is wrong", r);
+        size_t used = strlen(r->message);
+        snprintf(r->message + used, sizeof r->message - used, " (%.200s)", local.message);
+        return;
+    }
+}
+
+/* ---- public ---- */
+
+static bool is_wrong_gradient(GradcheckReason reason) {
+    return reason != GRADCHECK_PASSED && reason != GRADCHECK_ERROR && reason != GRADCHECK_SHAPE &&
+           reason != GRADCHECK_KINK && reason != GRADCHECK_NOISE;
+}
+
+static bool check(Function *f, Function *bisected, const Tensor *x, int order,
+                  const GradcheckOptions *options, GradcheckResult *result) {
+    char why[GRADCHECK_MESSAGE_SIZE];
+    GradcheckReason reason = open_function(f, x, options->seed, why, sizeof why);
+    if (reason != GRADCHECK_PASSED) return refuse(result, reason, why);
+    GradcheckProblem p = {f, forward, backward, f->n, f->n_out, f->in, f->out};
+    gradcheck_run(&p, options, result);
+    result->order = order;
+    bool one = f->f == one_op || (bisected && bisected->f == one_op);
+    if (!result->ok && is_wrong_gradient(result->reason) && !options->plain_verdict && !one)
+        name_first_op(bisected ? bisected : f, result);
+    return result->ok;
+}
+
+static Function function_of(GradcheckFunction f, void *context, int n, int max_out,
+                            const GradcheckOptions *o) {
+    return (Function){.f = f, .context = context, .n = n, .max_out = max_out,
+                      .training = o->training};
 }
 
 bool gradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
                const GradcheckOptions *options, GradcheckResult *result) {
-    State s = {.c = {.f = f, .context = context, .n = n, .r = result}, .x0 = x};
-    Check *c = &s.c;
-    if (options) c->o = *options;
-    if (c->o.step == 0) c->o.step = 1e-3;
-    if (c->o.rtol == 0 && c->o.atol == 0) c->o.rtol = 1e-7, c->o.atol = 1e-9;
-    *result = (GradcheckResult){.input = -1, .index = -1};
-    bool done = check_options(c) && prepare(&s, x) && analytic(c) &&
-                (c->o.directions > 0 ? check_directions(&s) : check_elements(c, x, move_element));
-    if (done) verdict(c);
-    ag_tape_free(c->tape);
-    tensor_arena_free(c->arena);
-    return result->ok;
+    GradcheckOptions o = {0};
+    if (options) o = *options;
+    if (n < 1) return refuse(result, GRADCHECK_ERROR, "no inputs");
+    Function function = function_of(f, context, n, GRADCHECK_MAX_OUT, &o);
+    bool ok = check(&function, NULL, x, 1, &o, result);
+    close_function(&function);
+    return ok;
+}
+
+/* ---- second order ---- */
+
+/* The gradient of a function, as a function of the inputs and the cotangents. */
+typedef struct {
+    Function *of;
+    bool recording;
+} Gradient;
+
+static void set_recording(void *context, bool on) { ((Gradient *)context)->recording = on; }
+
+static int gradient(AgTape *t, const AgVar *x, AgVar *g, void *context) {
+    const Gradient *d = context;
+    const Function *f = d->of;
+    AgVar y[GRADCHECK_MAX_OUT], *wanted = f->gx;
+    int n_out = f->f(t, x, y, f->context), n = 0;
+    if (n_out != f->n_out) {
+        ag_fail(t, "the function returned %d results, then %d", f->n_out, n_out);
+        return 0;
+    }
+    for (int i = 0; i < f->n; i++)
+        if (f->in[i].dtype == GRADCHECK_F64) wanted[n++] = x[i];
+    ag_grad_n(n_out, y, x + f->n, n, wanted, g, d->recording);
+    return n;
+}
+
+/* The inputs, and a cotangent for each result. */
+static bool extend_inputs(Function *f, const Tensor *x, uint64_t seed, Tensor *all) {
+    memcpy(all, x, (size_t)f->n * sizeof *all);
+    for (int k = 0; k < f->n_out; k++) {
+        const Tensor *y = ag_value(f->y[k]);
+        Tensor w = tensor_new(f->arena, TENSOR_F64, y->ndim, y->shape);
+        if (tensor_is_nil(&w)) return false;
+        for (int64_t i = 0, n = tensor_numel(&w); i < n; i++) {
+            double u = gradcheck_uniform(seed, 9, (uint64_t)k, (uint64_t)i);
+            tensor_set(&w, i, u < .5 ? u - 1.5 : u);
+        }
+        all[f->n + k] = w;
+    }
+    return true;
+}
+
+static bool check_gradient(Function *f, const Tensor *x, const GradcheckOptions *o,
+                           GradcheckResult *result) {
+    char why[GRADCHECK_MESSAGE_SIZE];
+    GradcheckReason reason = open_function(f, x, o->seed, why, sizeof why);
+    if (reason != GRADCHECK_PASSED) return refuse(result, reason, why);
+    Tensor *all = array(f, f->n + f->n_out, sizeof *all);
+    if (!all || !extend_inputs(f, x, o->seed, all))
+        return refuse(result, GRADCHECK_ERROR, "out of memory");
+    Gradient d = {.of = f};
+    int max_out = f->n > GRADCHECK_MAX_OUT ? f->n : GRADCHECK_MAX_OUT;
+    Function derived = function_of(gradient, &d, f->n + f->n_out, max_out, o);
+    derived.recording = set_recording;
+    bool ok = check(&derived, f, all, 2, o, result);
+    close_function(&derived);
+    return ok;
+}
+
+bool gradgradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
+                   const GradcheckOptions *options, GradcheckResult *result) {
+    GradcheckOptions o = {0};
+    if (options) o = *options;
+    if (n < 1) return refuse(result, GRADCHECK_ERROR, "no inputs");
+    Function function = function_of(f, context, n, GRADCHECK_MAX_OUT, &o);
+    bool ok = check_gradient(&function, x, &o, result);
+    close_function(&function);
+    if (result->order != 2) result->order = 2;
+    return ok;
 }

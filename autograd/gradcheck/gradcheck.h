@@ -25,10 +25,10 @@ extern "C" {
  * and must not keep anything from call to call. */
 typedef int (*GradcheckFunction)(AgTape *t, const AgVar *x, AgVar *y, void *context);
 
-/* dL/dx with respect to the inputs of dtype F64; F32, I64 and U8 inputs are handed on as they are.
+/* dL/dx with respect to the inputs of dtype F64; I64 and U8 inputs are handed on as they are.
  * Strides of the inputs are kept (an expanded one becomes dense), so that a strided input is
  * checked as one.  Random ops repeat their draws.  Fails, besides plain.h's reasons: an error on
- * the tape, a result that is not F64. */
+ * the tape, an input or a result that is F32 (a tape has the double: check that). */
 bool gradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
                const GradcheckOptions *options, GradcheckResult *result);
 

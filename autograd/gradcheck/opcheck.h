@@ -30,7 +30,7 @@ typedef struct {
     int64_t derivatives;  /* compared with finite differences */
     double worst_first, worst_second; /* relative errors of the derivatives */
     double worst_f32, worst_strided, worst_compose; /* largest |a - b| / (1 + |b|) */
-    char message[1024];   /* the first failure: op, sample, check and numbers; "" */
+    char message[1536];   /* the first failure: op, sample, check and numbers; "" */
 } OpcheckResult;
 
 /* options NULL: all zero.  Fails (false): the first check that does not hold, or out of memory. */

@@ -135,9 +135,9 @@ static void check_by_differences(Run *r) {
     Tensor x[MAX_INPUTS];
     for (int i = 0; i < r->n_in; i++) x[i] = *ag_value(r->in[i]);
     for (int second = 0; second < 2; second++) {
-        GradcheckOptions o = {.directions = 8, .second = second};
+        GradcheckOptions o = {.directions = 8};
         GradcheckResult result;
-        cr_assert(gradcheck(bound_forward, r, r->n_in, x, &o, &result), "%s: %s", r->c->path,
+        cr_assert((second ? gradgradcheck : gradcheck)(bound_forward, r, r->n_in, x, &o, &result), "%s: %s", r->c->path,
                   result.message);
     }
     printf("%s: gradients of parameters are all zero in the file; compared with differences\n",

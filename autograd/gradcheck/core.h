@@ -1,0 +1,82 @@
+/* core.h -- inside the checker: what plain.h hides.  Needs the C library and libm only. */
+#ifndef AUTOGRAD_GRADCHECK_CORE_H
+#define AUTOGRAD_GRADCHECK_CORE_H
+#include "autograd/gradcheck/plain.h"
+
+/* What is checked.  A call gives GRADCHECK_PASSED, or another reason and its sentence. */
+typedef GradcheckReason (*GradcheckStep)(void *context, char *why, size_t size);
+typedef struct {
+    void *context;
+    GradcheckStep forward, backward;
+    int n_in, n_out;
+    GradArg *in, *out;
+} GradcheckProblem;
+
+/* One array with what the checker knows of it. */
+typedef struct {
+    GradArg *arg;
+    char name[GRADCHECK_NAME_SIZE];
+    int64_t n;            /* elements */
+    bool checked;         /* an input whose gradient is compared */
+    void *value, *grad;   /* memory of the checker's, between fences; NULL: the caller's */
+    void *kept;           /* inputs: the value before anything moved; results: that of the first
+                             forward pass */
+    double *w;            /* results: the cotangent */
+    /* Checked inputs, an entry for each element: */
+    double *analytic, *numeric, *bar;
+    bool *known;          /* numeric and bar are set */
+    double *along;        /* the direction in use */
+    double scale;         /* the largest known |numeric| or |analytic| */
+} GradcheckArray;
+
+typedef struct {
+    const GradcheckProblem *p;
+    GradcheckOptions o;
+    GradcheckResult *r;
+    GradcheckArray *in, *out;
+    struct GradcheckBlock *blocks; /* memory, freed at the end */
+    bool f32;             /* some array is F32 */
+    double eps;           /* of the coarsest dtype */
+    double noise;         /* standard deviation of L for changes of x too small to matter */
+    double size;          /* sum |w y|: what L is made of */
+    double worst;         /* the largest error over tolerance so far; NaN stays */
+} GradcheckRun;
+
+/* Records the failure; returns false. */
+bool gradcheck_fail(GradcheckRun *run, GradcheckReason reason, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+void *gradcheck_memory(GradcheckRun *run, size_t count, size_t size); /* zeroed; NULL: recorded */
+double gradcheck_get(const void *data, int dtype, int64_t i);
+void gradcheck_set(void *data, int dtype, int64_t i, double value);
+/* Uniform in [0, 1), a function of its arguments alone. */
+double gradcheck_uniform(uint64_t seed, uint64_t stream, uint64_t which, uint64_t i);
+
+/* Calls; false: a failure was recorded. */
+bool gradcheck_forward(GradcheckRun *run);
+bool gradcheck_backward(GradcheckRun *run);
+/* A forward and a backward pass with the cotangents as they are in w, gradients starting from
+ * zero; copies those of checked input i to to[i], where that is not NULL. */
+bool gradcheck_gradient(GradcheckRun *run, double *const *to);
+
+/* differences.c */
+bool gradcheck_measure_noise(GradcheckRun *run);
+/* The derivative of L by element e of input i, or with e < 0 along in[].along, and its bar. */
+bool gradcheck_derivative(GradcheckRun *run, int i, int64_t e, double *slope, double *bar);
+/* Whether L has a kink or a jump there, by the slopes from both sides. */
+bool gradcheck_kink(GradcheckRun *run, int i, int64_t e, bool *kink, double side[2]);
+
+/* What |numeric - analytic| may be for element e of input i. */
+double gradcheck_tolerance(const GradcheckRun *run, const GradcheckArray *x, double numeric,
+                           double analytic, double bar);
+bool gradcheck_wrong_at(const GradcheckRun *run, const GradcheckArray *x, int64_t e);
+/* diagnose.c: sets reason and message of a check that has failed.  False: it failed itself, which
+ * is recorded. */
+bool gradcheck_diagnose(GradcheckRun *run);
+
+bool gradcheck_run(const GradcheckProblem *p, const GradcheckOptions *options,
+                   GradcheckResult *result);
+
+#endif
