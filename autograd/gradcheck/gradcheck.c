@@ -8,9 +8,10 @@
 #include "tensor/kernels.h"
 #include "tensor/tensor.h"
 
-_Static_assert((int)GRADCHECK_F32 == TENSOR_F32 && (int)GRADCHECK_F64 == TENSOR_F64 &&
-               (int)GRADCHECK_I64 == TENSOR_I64 && (int)GRADCHECK_U8 == TENSOR_U8 &&
-               GRADCHECK_MAX_DIMS == TENSOR_MAX_DIMS, "plain.h mirrors tensor.h");
+_Static_assert((int)GRADCHECK_MAX_DIMS == TENSOR_MAX_DIMS, "plain.h mirrors tensor.h");
+
+static const TensorDtype dtype_of[] = {[GRADCHECK_F64] = TENSOR_F64, [GRADCHECK_F32] = TENSOR_F32,
+                                       [GRADCHECK_I64] = TENSOR_I64, [GRADCHECK_U8] = TENSOR_U8};
 
 /* A function of variables as the arrays and calls of the core. */
 typedef struct Function {
@@ -37,7 +38,7 @@ static GradcheckReason tape_failed(const Function *f, char *why, size_t size) {
 }
 
 static Tensor dense(const GradArg *a, void *data) {
-    Tensor x = {.dtype = (TensorDtype)a->dtype, .ndim = a->ndim, .data = data};
+    Tensor x = {.dtype = dtype_of[a->dtype], .ndim = a->ndim, .data = data};
     int64_t stride = 1;
     for (int d = a->ndim; d-- > 0;) {
         x.shape[d] = a->shape[d];
@@ -182,7 +183,9 @@ static GradcheckReason open_input(Function *f, int i, const Tensor *x, char *why
     if (tensor_is_nil(&f->x[i]) || tensor_is_nil(&value) || !kept)
         return say(why, size, GRADCHECK_ERROR, "out of memory");
     *kept = value;
-    f->in[i] = (GradArg){.dtype = (int)x->dtype, .ndim = x->ndim, .shape = kept->shape,
+    int dtype = GRADCHECK_F64;
+    while (dtype_of[dtype] != x->dtype) dtype++;
+    f->in[i] = (GradArg){.dtype = dtype, .ndim = x->ndim, .shape = kept->shape,
                          .value = value.data};
     return GRADCHECK_PASSED;
 }

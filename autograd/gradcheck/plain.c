@@ -140,7 +140,7 @@ static double spread(uint64_t seed, uint64_t which, uint64_t i) {
 
 static bool count_elements(GradcheckRun *run, const GradcheckArray *x, int64_t *n) {
     const GradArg *a = x->arg;
-    if (a->dtype < GRADCHECK_F32 || a->dtype > GRADCHECK_U8)
+    if (a->dtype < GRADCHECK_F64 || a->dtype > GRADCHECK_U8)
         return gradcheck_fail(run, GRADCHECK_ERROR, "%s: dtype %d", x->name, a->dtype);
     if (a->ndim < 0 || a->ndim > GRADCHECK_MAX_DIMS || (a->ndim > 0 && !a->shape))
         return gradcheck_fail(run, GRADCHECK_ERROR, "%s: %d axes%s", x->name, a->ndim,
@@ -686,8 +686,8 @@ static void say_passed(GradcheckRun *run) {
                         "derivatives", where);
     if (r->checked && used > 0 && (size_t)used < sizeof r->message)
         snprintf(r->message + used, sizeof r->message - (size_t)used,
-                 ": numeric %.12g +- %.1g, analytic %.12g (seed %" PRIu64 ")", r->numeric,
-                 r->uncertainty, r->analytic, r->seed);
+                 ": numeric %.12g +- %.1g, analytic %.12g", r->numeric, r->uncertainty,
+                 r->analytic);
 }
 
 /* The numbers of the worst entry, after the sentence. */
@@ -702,10 +702,13 @@ static void add_numbers(GradcheckRun *run) {
         snprintf(where, sizeof where, "; worst along direction %" PRId64, r->index);
     if (*where)
         snprintf(r->message + used, sizeof r->message - used,
-                 "%s: numeric %.9g +- %.1g, analytic %.9g (seed %" PRIu64 ")", where, r->numeric,
-                 r->uncertainty, r->analytic, r->seed);
-    else
-        snprintf(r->message + used, sizeof r->message - used, " (seed %" PRIu64 ")", r->seed);
+                 "%s: numeric %.9g +- %.1g, analytic %.9g", where, r->numeric, r->uncertainty,
+                 r->analytic);
+}
+
+static void add_seed(GradcheckResult *r) {
+    size_t used = strlen(r->message);
+    snprintf(r->message + used, sizeof r->message - used, " (seed %" PRIu64 ")", r->seed);
 }
 
 static bool check_numbers(GradcheckRun *run) {
@@ -730,6 +733,7 @@ bool gradcheck_run(const GradcheckProblem *p, const GradcheckOptions *options,
     *result = (GradcheckResult){.input = -1, .index = -1, .other = -1, .axis = -1, .order = 1};
     if (open_run(&run) && check_forward(&run) && check_backward(&run) &&
         gradcheck_measure_noise(&run) && check_numbers(&run)) say_passed(&run);
+    add_seed(result);
     if (result->input >= 0 && run.in)
         snprintf(result->name, sizeof result->name, "%s",
                  run.in[result->input].arg->name ? run.in[result->input].arg->name : "");

@@ -46,16 +46,15 @@
 extern "C" {
 #endif
 
-/* As TensorDtype. */
-enum { GRADCHECK_F32, GRADCHECK_F64, GRADCHECK_I64, GRADCHECK_U8 };
-
+enum { GRADCHECK_F64, GRADCHECK_F32, GRADCHECK_I64, GRADCHECK_U8 }; /* double, float, int64_t,
+                                                                       uint8_t */
 enum {
     GRADCHECK_MAX_DIMS = 8,
     GRADCHECK_CONSTANT = 1,    /* flag of an input: takes no gradient (integers never do) */
     GRADCHECK_ACCUMULATES = 2, /* flag of an input: backward adds to grad; without it, it sets it */
 };
 
-/* One array, row-major.  Zero is float64. */
+/* One array, row-major. */
 typedef struct {
     const char *name;     /* for messages; NULL: "input 0", "result 1" */
     int dtype;
