@@ -4,11 +4,10 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "autograd/gradcheck/gradcheck.h"
 #include "tensor/kernels.h"
 #include "tensor/rng.h"
 
-#define STRIDED_TOLERANCE 1e-12
+#define LAYOUT_TOLERANCE 1e-12
 #define COMPOSE_TOLERANCE 1e-12
 #define F32_TOLERANCE 2e-5
 
@@ -16,7 +15,7 @@ typedef struct {
     const AgOp *op;
     const AgSample *sample;
     OpcheckOptions o;
-    OpcheckResult *r;
+    OpcheckReport *r;
     TensorArena *arena;
     Tensor in[AG_SAMPLE_IN];
     bool composed; /* run compose instead of the op */
@@ -34,7 +33,9 @@ static bool fail(Run *k, const char *check, const char *format, ...) {
     va_start(args, format);
     vsnprintf(to + used, n - (size_t)used, format, args);
     va_end(args);
-    return k->r->ok = false;
+    if (k->r->result.reason == GRADCHECK_PASSED) k->r->result.reason = GRADCHECK_ERROR;
+    snprintf(k->r->result.message, sizeof k->r->result.message, "%.1000s", to);
+    return k->r->ok = k->r->result.ok = false;
 }
 
 /* ---- inputs ---- */
@@ -81,8 +82,10 @@ static Tensor as_f32(Run *k, const Tensor *x) {
     return y;
 }
 
-/* The same values in memory with axes reversed and a gap after every element. */
-static Tensor as_strided(Run *k, const Tensor *x) {
+/* ---- the same values in other memory ---- */
+
+/* Axes reversed, and a gap after every element. */
+static Tensor as_transposed(Run *k, const Tensor *x) {
     if (x->ndim == 0 || x->ndim + 1 > TENSOR_MAX_DIMS) return *x;
     int64_t shape[TENSOR_MAX_DIMS];
     int axes[TENSOR_MAX_DIMS];
@@ -97,6 +100,43 @@ static Tensor as_strided(Run *k, const Tensor *x) {
     Tensor every_other = tensor_select(&wide, -1, 1), y = tensor_permute(&every_other, axes);
     tensor_convert(&y, x);
     return y;
+}
+
+/* In the middle of something larger along every axis. */
+static Tensor as_narrowed(Run *k, const Tensor *x) {
+    int64_t shape[TENSOR_MAX_DIMS];
+    for (int d = 0; d < x->ndim; d++) shape[d] = x->shape[d] + 2;
+    Tensor y = tensor_new(k->arena, x->dtype, x->ndim, shape);
+    if (tensor_is_nil(&y)) return y;
+    tensor_fill(&y, 3);
+    for (int d = 0; d < x->ndim; d++) y = tensor_narrow(&y, d, 1, x->shape[d]);
+    tensor_convert(&y, x);
+    return y;
+}
+
+/* The first index of the first axis with several, repeated along it: other values than x's. */
+static Tensor as_expanded(Run *k, const Tensor *x) {
+    for (int d = 0; d < x->ndim; d++) {
+        if (x->shape[d] < 2) continue;
+        Tensor first = tensor_narrow(x, d, 0, 1), once = tensor_copy(k->arena, &first);
+        return tensor_is_nil(&once) ? once : tensor_expand(&once, x->ndim, x->shape);
+    }
+    return *x;
+}
+
+static Tensor in_layout(Run *k, const Tensor *x, OpcheckLayout layout) {
+    switch (layout) {
+    case OPCHECK_TRANSPOSED: return as_transposed(k, x);
+    case OPCHECK_NARROWED: return as_narrowed(k, x);
+    case OPCHECK_EXPANDED: return as_expanded(k, x);
+    default: return *x;
+    }
+}
+
+const char *opcheck_layout_name(OpcheckLayout layout) {
+    static const char *const names[OPCHECK_LAYOUTS] = {"contiguous", "transposed", "narrowed",
+                                                       "expanded", "empty", "0-d"};
+    return (unsigned)layout < OPCHECK_LAYOUTS ? names[layout] : "unknown";
 }
 
 /* ---- calls ---- */
@@ -131,10 +171,12 @@ static bool has_gradient(Run *k, AgTape *t) {
     return any && call(t, x, y, k) > 0;
 }
 
-/* Values and gradients of one run, in memory that outlives the tape's reset. */
+/* Values, gradients and second derivatives of one run, in memory that outlives the tape's
+ * reset. */
+enum { MAX_RESULTS = AG_MAX_OUT + 1 };
 typedef struct {
-    int n_out, n_in;
-    Tensor y[AG_MAX_OUT + 1], g[AG_SAMPLE_IN];
+    int n[OPCHECK_ORDERS];
+    Tensor v[OPCHECK_ORDERS][MAX_RESULTS];
 } Results;
 
 static AgVar seed_for(AgTape *t, const Tensor *y) {
@@ -143,31 +185,38 @@ static AgVar seed_for(AgTape *t, const Tensor *y) {
     return ag_cast(ag_reshape(w, y->ndim, y->shape), y->dtype);
 }
 
-static bool run(Run *k, AgTape *t, const Tensor *in, bool gradients, Results *r) {
-    AgVar x[AG_SAMPLE_IN], y[AG_MAX_OUT + 1], seed[AG_MAX_OUT + 1], wanted[AG_SAMPLE_IN],
-        gx[AG_SAMPLE_IN];
-    *r = (Results){0};
+static bool keep(Run *k, Results *r, int order, int n, const AgVar *v) {
+    r->n[order] = n;
+    for (int i = 0; i < n; i++) {
+        r->v[order][i] = tensor_copy(k->arena, ag_value(v[i]));
+        if (tensor_is_nil(&r->v[order][i])) return fail(k, "run", "out of memory");
+    }
+    return true;
+}
+
+/* Runs the sample's op on `in`, up to derivatives of the given order. */
+static bool run(Run *k, AgTape *t, const Tensor *in, int order, Results *r) {
+    static const char *const what[] = {"run", "gradient", "second order"};
+    AgVar x[AG_SAMPLE_IN], v[MAX_RESULTS], next[MAX_RESULTS], seed[MAX_RESULTS],
+        wanted[AG_SAMPLE_IN];
+    int n_wanted = 0;
+    *r = (Results){{0}, {{{0}}}};
     ag_tape_reset(t);
     for (int i = 0; i < k->sample->n_in; i++) {
         x[i] = ag_borrow(t, &in[i]);
-        if (tensor_dtype_is_float(in[i].dtype)) wanted[r->n_in++] = x[i];
+        if (tensor_dtype_is_float(in[i].dtype)) wanted[n_wanted++] = x[i];
     }
-    r->n_out = call(t, x, y, k);
-    for (int o = 0; o < r->n_out; o++) {
-        if (!ag_ok(y[o])) return fail(k, "run", "%s", ag_tape_error(t));
-        r->y[o] = tensor_copy(k->arena, ag_value(y[o]));
-        if (tensor_is_nil(&r->y[o])) return fail(k, "run", "out of memory");
-        seed[o] = seed_for(t, ag_value(y[o]));
+    int n = call(t, x, v, k);
+    if (!ag_tape_ok(t)) return fail(k, what[0], "%s", ag_tape_error(t));
+    for (int o = 0;; o++) {
+        if (!keep(k, r, o, n, v)) return false;
+        if (o == order) return true;
+        for (int i = 0; i < n; i++) seed[i] = seed_for(t, ag_value(v[i]));
+        if (!ag_grad_n(n, v, seed, n_wanted, wanted, next, o + 1 < order))
+            return fail(k, what[o + 1], "%s", ag_tape_error(t));
+        memcpy(v, next, sizeof v);
+        n = n_wanted;
     }
-    if (!ag_tape_ok(t)) return fail(k, "run", "%s", ag_tape_error(t));
-    if (!gradients) return true;
-    if (!ag_grad_n(r->n_out, y, seed, r->n_in, wanted, gx, false))
-        return fail(k, "gradient", "%s", ag_tape_error(t));
-    for (int i = 0; i < r->n_in; i++) {
-        r->g[i] = tensor_copy(k->arena, ag_value(gx[i]));
-        if (tensor_is_nil(&r->g[i])) return fail(k, "gradient", "out of memory");
-    }
-    return true;
 }
 
 /* Largest |a - b| / (1 + |b|); infinity where shapes differ, and where one is NaN alone. */
@@ -185,15 +234,16 @@ static double distance(const Tensor *a, const Tensor *b) {
 
 static bool agree(Run *k, const char *check, const Results *a, const Results *b, double tolerance,
                   double *worst) {
-    if (a->n_out != b->n_out || a->n_in != b->n_in) return fail(k, check, "other results");
-    for (int o = 0; o < a->n_out + a->n_in; o++) {
-        bool value = o < a->n_out;
-        int i = value ? o : o - a->n_out;
-        double d = value ? distance(&a->y[i], &b->y[i]) : distance(&a->g[i], &b->g[i]);
-        if (d > *worst) *worst = d;
-        if (!(d <= tolerance))
-            return fail(k, check, "%s %d differs by %.3g (at most %.3g)",
-                        value ? "result" : "gradient", i, d, tolerance);
+    static const char *const what[] = {"result", "gradient", "second derivative"};
+    for (int o = 0; o < OPCHECK_ORDERS; o++) {
+        if (a->n[o] != b->n[o]) return fail(k, check, "%d %ss, not %d", a->n[o], what[o], b->n[o]);
+        for (int i = 0; i < a->n[o]; i++) {
+            double d = distance(&a->v[o][i], &b->v[o][i]);
+            if (d > *worst) *worst = d;
+            if (!(d <= tolerance))
+                return fail(k, check, "%s %d differs by %.3g (at most %.3g)", what[o], i, d,
+                            tolerance);
+        }
     }
     return true;
 }
@@ -205,7 +255,10 @@ static bool check_differences(Run *k, const char *check, bool second) {
     GradcheckResult g;
     bool ok = second ? gradgradcheck(call, k, k->sample->n_in, k->in, &o, &g)
                      : gradcheck(call, k, k->sample->n_in, k->in, &o, &g);
-    if (!ok) return fail(k, check, "%.900s", g.message);
+    if (!ok) {
+        k->r->result = g;
+        return fail(k, check, "%.1000s", g.message);
+    }
     k->r->derivatives += g.checked;
     double *worst = second ? &k->r->worst_second : &k->r->worst_first;
     if (g.rel_error > *worst) *worst = g.rel_error;
@@ -223,8 +276,8 @@ static bool check_alone(Run *k, AgTape *t, const Results *joint) {
         for (int o = 0; o < n; o++) seed[o] = seed_for(t, ag_value(y[o]));
         if (!ag_grad_n(n, y, seed, 1, &x[i], &g, false))
             return fail(k, "one input alone", "%s", ag_tape_error(t));
-        double d = distance(ag_value(g), &joint->g[j++]);
-        if (!(d <= STRIDED_TOLERANCE))
+        double d = distance(ag_value(g), &joint->v[1][j++]);
+        if (!(d <= LAYOUT_TOLERANCE))
             return fail(k, "one input alone", "gradient %d differs by %.3g", i, d);
     }
     return true;
@@ -253,26 +306,57 @@ static bool check_repeats(Run *k) {
     return ok;
 }
 
-static bool check_forms(Run *k, AgTape *t, bool gradients, const Results *base) {
-    Tensor f32[AG_SAMPLE_IN], strided[AG_SAMPLE_IN];
-    for (int i = 0; i < k->sample->n_in; i++) {
-        f32[i] = as_f32(k, &k->in[i]);
-        strided[i] = as_strided(k, &k->in[i]);
-        if (tensor_is_nil(&f32[i]) || tensor_is_nil(&strided[i]))
-            return fail(k, "forms", "out of memory");
-    }
-    Results r;
-    return run(k, t, strided, gradients, &r) &&
-           agree(k, "strided inputs", &r, base, STRIDED_TOLERANCE, &k->r->worst_strided) &&
-           run(k, t, f32, gradients, &r) &&
-           agree(k, "F32", &r, base, F32_TOLERANCE, &k->r->worst_f32);
+/* What a sample gives: by the fast path up to gradients, and up to second derivatives. */
+typedef struct {
+    int order;
+    Results fast, second;
+} Wanted;
+
+static bool run_wanted(Run *k, AgTape *t, const Tensor *in, int order, Wanted *w) {
+    w->order = order;
+    return run(k, t, in, order < 1 ? order : 1, &w->fast) &&
+           (order < 2 || run(k, t, in, 2, &w->second));
 }
 
-static bool check_compose(Run *k, AgTape *t, bool gradients, const Results *base) {
+static bool check_form(Run *k, AgTape *t, const char *check, const Tensor *in, const Wanted *want,
+                       double tolerance, double *worst) {
+    Wanted got;
+    return run_wanted(k, t, in, want->order, &got) &&
+           agree(k, check, &got.fast, &want->fast, tolerance, worst) &&
+           (want->order < 2 || agree(k, check, &got.second, &want->second, tolerance, worst));
+}
+
+/* Every kind of memory in both float types, against dense F64. */
+static bool check_forms(Run *k, AgTape *t, const Wanted *base) {
+    for (OpcheckLayout layout = OPCHECK_CONTIGUOUS; layout <= OPCHECK_EXPANDED; layout++) {
+        Tensor x64[AG_SAMPLE_IN], x32[AG_SAMPLE_IN], dense[AG_SAMPLE_IN];
+        Wanted own;
+        for (int i = 0; i < k->sample->n_in; i++) {
+            Tensor single = as_f32(k, &k->in[i]);
+            x64[i] = in_layout(k, &k->in[i], layout);
+            x32[i] = in_layout(k, &single, layout);
+            dense[i] = tensor_copy(k->arena, &x64[i]);
+            if (tensor_is_nil(&x64[i]) || tensor_is_nil(&x32[i]) || tensor_is_nil(&dense[i]))
+                return fail(k, "layouts", "out of memory");
+        }
+        bool other_values = layout == OPCHECK_EXPANDED;
+        if (other_values && !run_wanted(k, t, dense, base->order, &own)) return false;
+        const Wanted *want = other_values ? &own : base;
+        char check[64];
+        snprintf(check, sizeof check, "%s inputs", opcheck_layout_name(layout));
+        if (!check_form(k, t, check, x64, want, LAYOUT_TOLERANCE, &k->r->worst_layout))
+            return false;
+        snprintf(check, sizeof check, "%s inputs in F32", opcheck_layout_name(layout));
+        if (!check_form(k, t, check, x32, want, F32_TOLERANCE, &k->r->worst_f32)) return false;
+    }
+    return true;
+}
+
+static bool check_compose(Run *k, AgTape *t, const Results *base) {
     if (!k->op->compose) return true;
     Results r;
     k->composed = true;
-    bool ok = run(k, t, k->in, gradients, &r) &&
+    bool ok = run(k, t, k->in, 1, &r) &&
               agree(k, "compose", &r, base, COMPOSE_TOLERANCE, &k->r->worst_compose);
     k->composed = false;
     return ok;
@@ -280,25 +364,41 @@ static bool check_compose(Run *k, AgTape *t, bool gradients, const Results *base
 
 static bool check_twice_same_bits(Run *k, AgTape *t, const Results *base) {
     Results r;
-    if (!run(k, t, k->in, false, &r)) return false;
-    for (int o = 0; o < r.n_out; o++) {
-        size_t bytes = (size_t)tensor_numel(&r.y[o]) * tensor_dtype_size(r.y[o].dtype);
-        if (memcmp(r.y[o].data, base->y[o].data, bytes))
+    if (!run(k, t, k->in, 0, &r)) return false;
+    for (int o = 0; o < r.n[0]; o++) {
+        size_t bytes = (size_t)tensor_numel(&r.v[0][o]) * tensor_dtype_size(r.v[0][o].dtype);
+        if (memcmp(r.v[0][o].data, base->v[0][o].data, bytes))
             return fail(k, "run twice", "result %d has other bits", o);
     }
     return true;
 }
 
+static void count_covered(Run *k, int order) {
+    bool covers[OPCHECK_LAYOUTS] = {true, true, true, true, false, false};
+    for (int i = 0; i < k->sample->n_in; i++) {
+        covers[OPCHECK_EMPTY] |= tensor_numel(&k->in[i]) == 0;
+        covers[OPCHECK_SCALAR] |= k->in[i].ndim == 0;
+    }
+    for (int layout = 0; layout < OPCHECK_LAYOUTS; layout++)
+        for (int o = 0; o <= order && covers[layout]; o++) {
+            k->r->covered[0][layout][o]++;
+            k->r->covered[1][layout][o]++;
+        }
+}
+
 static bool check_sample(Run *k, AgTape *t) {
-    Results base;
+    Wanted base;
     if (!draw_inputs(k)) return false;
-    bool gradients = has_gradient(k, t);
-    if (!run(k, t, k->in, gradients, &base) || !check_twice_same_bits(k, t, &base)) return false;
-    if (!check_forms(k, t, gradients, &base)) return false;
-    if (!gradients) return true;
-    return check_compose(k, t, gradients, &base) && check_differences(k, "gradient", false) &&
-           check_differences(k, "second order", true) && check_alone(k, t, &base) &&
-           check_repeats(k);
+    int order = has_gradient(k, t) ? 2 : 0;
+    if (!run_wanted(k, t, k->in, order, &base) || !check_twice_same_bits(k, t, &base.fast))
+        return false;
+    if (order == 2 &&
+        (!check_compose(k, t, &base.fast) || !check_differences(k, "gradient", false) ||
+         !check_differences(k, "second order", true) || !check_alone(k, t, &base.fast) ||
+         !check_repeats(k))) return false;
+    if (!check_forms(k, t, &base)) return false;
+    count_covered(k, order);
+    return true;
 }
 
 static bool check_error(Run *k, AgTape *t) {
@@ -332,14 +432,15 @@ static bool check_all(Run *k, AgTape *t) {
     return true;
 }
 
-bool opcheck(const AgOp *op, const OpcheckOptions *options, OpcheckResult *result) {
-    *result = (OpcheckResult){.ok = true};
-    Run k = {.op = op, .r = result, .shared = -1, .twice = -1, .arena = tensor_arena_new()};
+bool opcheck(const AgOp *op, const OpcheckOptions *options, OpcheckReport *report) {
+    *report = (OpcheckReport){.ok = true, .result = {.ok = true, .input = -1, .index = -1,
+                                                     .other = -1, .axis = -1}};
+    Run k = {.op = op, .r = report, .shared = -1, .twice = -1, .arena = tensor_arena_new()};
     if (options) k.o = *options;
     AgTape *t = ag_tape_new();
     if (!t || !k.arena) fail(&k, "start", "out of memory");
     else check_all(&k, t);
     ag_tape_free(t);
     tensor_arena_free(k.arena);
-    return result->ok;
+    return report->ok;
 }

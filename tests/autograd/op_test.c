@@ -12,15 +12,15 @@ static void check_table(TensorIsa isa, bool print) {
     }
     if (print)
         printf("%-14s %7s %6s %11s %10s %10s %10s %10s %10s\n", "op", "samples", "errors",
-               "derivatives", "gradient", "second", "f32", "strided", "compose");
+               "derivatives", "gradient", "second", "f32", "layouts", "compose");
     for (const AgOp *const *op = ag_ops; *op; op++) {
-        OpcheckResult r;
+        OpcheckReport r;
         cr_expect(opcheck(*op, NULL, &r), "%s: %s", tensor_isa_name(isa), r.message);
         cr_expect(r.samples > 0 && r.errors > 0, "%s has no samples", (*op)->name);
         if (print)
             printf("%-14s %7d %6d %11lld %10.1e %10.1e %10.1e %10.1e %10.1e\n", (*op)->name,
                    r.samples, r.errors, (long long)r.derivatives, r.worst_first, r.worst_second,
-                   r.worst_f32, r.worst_strided, r.worst_compose);
+                   r.worst_f32, r.worst_layout, r.worst_compose);
     }
 }
 
@@ -84,41 +84,43 @@ static const AgSample cube_errors[] = {
     {0},
 };
 
-static OpcheckResult check_cube(const AgSample *samples, const AgSample *errors) {
+static OpcheckReport check_cube(const AgSample *samples, const AgSample *errors) {
     AgOp cube = {.name = "cube", .doc = "x^3", .signature = "f:f", .shape = cube_shape,
                  .value = cube_value, .vjp = cube_vjp, .samples = samples, .errors = errors};
-    OpcheckResult r;
+    OpcheckReport r;
     opcheck(&cube, NULL, &r);
     return r;
 }
 
 Test(opcheck, accepts_a_right_op_of_the_users) {
-    OpcheckResult r = check_cube(CUBE_SAMPLES({1, false, false}), cube_errors);
+    OpcheckReport r = check_cube(CUBE_SAMPLES({1, false, false}), cube_errors);
     cr_assert(r.ok, "%s", r.message);
     cr_assert_gt(r.derivatives, 12);
 }
 
 Test(opcheck, finds_a_wrong_factor) {
-    OpcheckResult r = check_cube(CUBE_SAMPLES({1.001, false, false}), cube_errors);
+    OpcheckReport r = check_cube(CUBE_SAMPLES({1.001, false, false}), cube_errors);
     cr_assert(!r.ok);
-    cr_assert(strstr(r.message, "cube, matrix, gradient: gradient differs"), "%s", r.message);
+    cr_assert(strstr(r.message, "cube, matrix, gradient: off by a constant factor"), "%s", r.message);
+    cr_assert_eq(r.result.reason, GRADCHECK_FACTOR);
+    cr_assert_float_eq(r.result.factor, 1.001, 1e-9);
 }
 
 Test(opcheck, finds_a_gradient_without_history_instead_of_a_zero_second_derivative) {
-    OpcheckResult r = check_cube(CUBE_SAMPLES({1, true, false}), cube_errors);
+    OpcheckReport r = check_cube(CUBE_SAMPLES({1, true, false}), cube_errors);
     cr_assert(!r.ok);
     cr_assert(strstr(r.message, "cube: no second derivative"), "%s", r.message);
 }
 
 Test(opcheck, finds_a_gradient_of_the_wrong_shape) {
-    OpcheckResult r = check_cube(CUBE_SAMPLES({1, false, true}), cube_errors);
+    OpcheckReport r = check_cube(CUBE_SAMPLES({1, false, true}), cube_errors);
     cr_assert(!r.ok);
     cr_assert(strstr(r.message, "gave f64[1,2,3] for argument 0, which is f64[2,3]"), "%s",
               r.message);
 }
 
 Test(opcheck, refuses_an_op_without_samples) {
-    OpcheckResult r = check_cube(NULL, cube_errors);
+    OpcheckReport r = check_cube(NULL, cube_errors);
     cr_assert(!r.ok && strstr(r.message, "samples: there are none"), "%s", r.message);
     r = check_cube(CUBE_SAMPLES({1, false, false}), NULL);
     cr_assert(!r.ok && strstr(r.message, "error samples: there are none"), "%s", r.message);
@@ -129,7 +131,7 @@ Test(opcheck, refuses_a_malformed_signature) {
     for (int i = 0; i < 4; i++) {
         AgOp op = {.name = "cube", .signature = bad[i], .shape = cube_shape, .value = cube_value,
                    .samples = CUBE_SAMPLES({1, false, false}), .errors = cube_errors};
-        OpcheckResult r;
+        OpcheckReport r;
         cr_expect(!opcheck(&op, NULL, &r) && strstr(r.message, "wants inputs:results"), "%s",
                   r.message);
     }
@@ -169,7 +171,7 @@ static const AgOp pair = {.name = "pair", .doc = "2 x and x^2", .signature = "f:
                           .samples = pair_samples, .errors = pair_errors};
 
 Test(op, with_two_results_runs_its_rule_once_with_absent_gradients_marked) {
-    OpcheckResult r;
+    OpcheckReport r;
     cr_assert(opcheck(&pair, NULL, &r), "%s", r.message);
     AgTape *t = ag_tape_new();
     for (int used = 1; used <= 3; used++) {
