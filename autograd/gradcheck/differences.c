@@ -57,24 +57,26 @@ static bool evaluate(GradcheckRun *run, int i, int64_t e, double by, double *mov
     return ok;
 }
 
-static bool central(GradcheckRun *run, int i, int64_t e, double h, double *slope) {
+/* *size: of the values of L that were subtracted. */
+static bool central(GradcheckRun *run, int i, int64_t e, double h, double *slope, double *size) {
     double right, left, at_right, at_left;
     if (!evaluate(run, i, e, h, &right, &at_right) || !evaluate(run, i, e, -h, &left, &at_left))
         return false;
     *slope = (at_right - at_left) / (right - left);
+    *size = fabs(at_right) + fabs(at_left);
     return true;
 }
 
 /* Three central differences, extrapolated.  What the last extrapolation still changed bounds the
- * error that is left; the noise is that of the smallest step. */
+ * error that is left; noise and rounding are those of the smallest step. */
 static bool extrapolated(GradcheckRun *run, int i, int64_t e, double h, double *slope,
                          double *bar) {
-    double d[3];
+    double d[3], size;
     for (int k = 0; k < 3; k++)
-        if (!central(run, i, e, ldexp(h, -k), &d[k])) return false;
+        if (!central(run, i, e, ldexp(h, -k), &d[k], &size)) return false;
     double once = (4 * d[1] - d[0]) / 3, again = (4 * d[2] - d[1]) / 3;
     *slope = (16 * again - once) / 15;
-    *bar = fabs(*slope - again) + SURE * run->noise / ldexp(h, -2);
+    *bar = fabs(*slope - again) + (SURE * run->noise + 4 * run->eps * size) / ldexp(h, -2);
     if (!isfinite(*slope)) *bar = INFINITY;
     return true;
 }
