@@ -1,4 +1,6 @@
-/* clip.h -- bounding gradients before a step. */
+/* clip.h -- bounding gradients before a step.
+ *
+ * What counts are the trained parameters that are not frozen. */
 #ifndef OPTIM_CLIP_H
 #define OPTIM_CLIP_H
 #include "nn/param.h"
@@ -10,9 +12,8 @@ extern "C" {
 /* The Euclidean norm of all gradients taken as one vector,
  *     n = sqrt(sum over parameters of |g|^2),
  * and, if it is more than about max_norm, every g multiplied by max_norm / (n + 1e-6).  As
- * torch.nn.utils.clip_grad_norm_, over the trained parameters that are not frozen; squares are
- * summed in double, in an order that depends on the sizes only.  A max_norm of INFINITY only
- * measures.  Returns n as it was before.
+ * torch.nn.utils.clip_grad_norm_; squares are summed in double, in an order that depends on
+ * the sizes only.  A max_norm of INFINITY only measures.  Returns n as it was before.
  *
  * Where n is not finite (a NaN or infinity among the gradients, or squares beyond a double), the
  * gradients are left as they are, so that the caller can skip the step.
@@ -20,6 +21,17 @@ extern "C" {
  * R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural
  * networks, ICML 2013. */
 double optim_clip_grad_norm(NnGrads *grads, double max_norm);
+
+/* The same with the norm of another p, torch's norm_type:
+ *     n = (sum over all elements of |g|^p)^(1/p),   for p = INFINITY the largest |g|.
+ * Powers are taken of |g| / the largest, so that none overflows.
+ * Fails also (NaN): p is not above 0. */
+double optim_clip_grad_norm_p(NnGrads *grads, double max_norm, double p);
+
+/* Every element of every gradient bounded to [-clip_value, clip_value], as
+ * torch.nn.utils.clip_grad_value_; a NaN stays.
+ * Fails (false, gradients as they were): clip_value is not above 0; grads is NULL. */
+bool optim_clip_grad_value(NnGrads *grads, double clip_value);
 
 #ifdef __cplusplus
 }

@@ -1,25 +1,78 @@
-/* kernels.h -- one pass over a parameter for each rule.  Not for use outside optim/.
+/* kernels.h -- one pass over a parameter for each rule, and over a gradient for clipping.
+ * Not for use outside optim/.
  *
  * Memory is contiguous.  Scalars come in double and are rounded to the dtype once. */
 #ifndef OPTIM_KERNELS_H
 #define OPTIM_KERNELS_H
 #include "tensor/tensor.h"
 
+enum { OPTIM_SLOTS = 3 }; /* the most that a rule keeps for a parameter */
+
+/* A parameter, its gradient, and what the rule keeps for it: n elements each, of one dtype. */
 typedef struct {
-    double lr, momentum, one_less_dampening, weight_decay;
+    TensorDtype dtype;
+    int64_t n;
+    void *p;
+    const void *g;
+    void *slot[OPTIM_SLOTS];
+} OptimOperands;
+
+/* Where every rule begins: d = (maximize ? -g : g) + weight_decay p. */
+typedef struct {
+    double weight_decay;
+    bool maximize;
+} OptimDirection;
+
+typedef struct {
+    OptimDirection direction;
+    double lr, momentum, one_less_dampening;
     bool nesterov, first; /* first: b has no value yet */
 } OptimSgdScalars;
-/* b is nil without momentum. */
-void optim_kernel_sgd(const Tensor *p, const Tensor *g, const Tensor *b, const OptimSgdScalars *s);
+void optim_kernel_sgd(const OptimOperands *x, const OptimSgdScalars *s); /* b if momentum */
 
 typedef struct {
-    double step_size, beta1, beta2, eps, weight_decay;
+    OptimDirection direction;
+    double shrink; /* p is multiplied by it first */
+    double step_size, beta1, beta2, eps;
     double correction; /* sqrt(1 - beta2^n) */
+    bool amsgrad;
 } OptimAdamScalars;
-void optim_kernel_adam(const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v,
-                       const OptimAdamScalars *s);
+void optim_kernel_adam(const OptimOperands *x, const OptimAdamScalars *s); /* m, v, u if amsgrad */
 
-double optim_kernel_sum_squares(const Tensor *x); /* in double */
+typedef struct {
+    OptimDirection direction;
+    double lr, alpha, eps, momentum;
+    bool centered;
+} OptimRmspropScalars;
+/* v, m if centered, b if momentum */
+void optim_kernel_rmsprop(const OptimOperands *x, const OptimRmspropScalars *s);
+
+typedef struct {
+    OptimDirection direction;
+    double step_size, eps;
+} OptimAdagradScalars;
+void optim_kernel_adagrad(const OptimOperands *x, const OptimAdagradScalars *s); /* v */
+
+typedef struct {
+    OptimDirection direction;
+    double lr, rho, eps;
+} OptimAdadeltaScalars;
+void optim_kernel_adadelta(const OptimOperands *x, const OptimAdadeltaScalars *s); /* v, u */
+
+typedef struct {
+    OptimDirection direction;
+    double shrink, step_size, mu;
+} OptimAsgdScalars;
+void optim_kernel_asgd(const OptimOperands *x, const OptimAsgdScalars *s); /* a */
+
+void optim_kernel_swap(const Tensor *x, const Tensor *y);
+
+/* ---- gradients ---- */
+
+double optim_kernel_sum_squares(const Tensor *x);          /* in double */
+double optim_kernel_max_abs(const Tensor *x);              /* NaN if one is NaN; 0 if empty */
+double optim_kernel_sum_powers(const Tensor *x, double scale, double p); /* |x / scale|^p */
 void optim_kernel_scale(const Tensor *x, double factor);
+void optim_kernel_clamp(const Tensor *x, double bound); /* to [-bound, bound]; NaN stays */
 
 #endif

@@ -7,32 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "optim/kernels.h"
+#include "optim/rule.h"
 #include "tensor/file.h"
 #include "tensor/kernels.h"
-
-typedef enum { SGD, ADAM } Kind;
 
 /* Options, and for which of the optimiser's parameters; group 0 is for all. */
 typedef struct {
     const char *pattern;
-    double lr;
-    union {
-        OptimSgd sgd;
-        OptimAdam adam;
-    };
+    OptimOptions options;
 } Group;
 
 /* One parameter of the optimiser. */
 typedef struct {
     NnParam *param;
     int group;
-    int64_t steps;  /* since the slots were made */
-    Tensor slot[2]; /* sgd: b, nil until momentum is asked for; adam: m, v */
+    int64_t steps;            /* since slot 0 was made */
+    int64_t t0;               /* as in OptimMove */
+    Tensor slot[OPTIM_SLOTS]; /* nil until the options ask for it */
 } Item;
 
 struct Optim {
-    Kind kind;
+    const OptimRule *rule;
     NnParamSet *set;
     TensorArena *arena;
     const char *only; /* NULL: all */
@@ -42,6 +37,8 @@ struct Optim {
     int n_items, cap_items;
     int seen; /* parameters of the set that were looked at */
     double lr;
+    bool averaging; /* optim_asgd_start_averaging was called */
+    bool swapped;   /* the averages are in the parameters */
     bool failed;
     TensorError error;
 };
@@ -69,28 +66,26 @@ static bool fail(Optim *opt, const char *format, ...) {
 
 /* ---- options ---- */
 
+static double number_at(const OptimOptions *o, size_t at) {
+    return *(const double *)((const char *)o + at);
+}
+
+static bool check_options(Optim *opt, const OptimOptions *o) {
+    TensorError why;
+    return optim_rule_check(opt->rule, o, &why) || fail(opt, "%s", why.message);
+}
+
 static bool check_least_zero(Optim *opt, const char *what, double value) {
     return (value >= 0 && isfinite(value)) || fail(opt, "%s %g is not 0 or more", what, value);
 }
 
-static bool check_sgd(Optim *opt, const OptimSgd *o) {
-    if (!check_least_zero(opt, "sgd: lr", o->lr) ||
-        !check_least_zero(opt, "sgd: momentum", o->momentum) ||
-        !check_least_zero(opt, "sgd: weight_decay", o->weight_decay))
-        return false;
-    if (!isfinite(o->dampening)) return fail(opt, "sgd: dampening %g", o->dampening);
-    if (o->nesterov && (o->momentum == 0 || o->dampening != 0))
-        return fail(opt, "sgd: nesterov wants a momentum and no dampening");
-    return true;
-}
-
-static bool check_adam(Optim *opt, const OptimAdam *o) {
-    for (int i = 0; i < 2; i++)
-        if (!(o->betas[i] >= 0 && o->betas[i] < 1))
-            return fail(opt, "adam: beta%d %g is not in [0, 1)", i + 1, o->betas[i]);
-    return check_least_zero(opt, "adam: lr", o->lr) &&
-           check_least_zero(opt, "adam: eps", o->eps) &&
-           check_least_zero(opt, "adam: weight_decay", o->weight_decay);
+/* The caller's struct of the rule as the union, and its `only`. */
+static OptimOptions read_options(const OptimRule *rule, const void *options, const char **only) {
+    OptimOptions o;
+    memset(&o, 0, sizeof o);
+    memcpy(&o, options, rule->size);
+    memcpy(only, (const char *)options + rule->only, sizeof *only);
+    return o;
 }
 
 /* ---- memory ---- */
@@ -112,22 +107,26 @@ static void *grow(Optim *opt, void *list, int n, int *capacity, size_t size) {
     return copy;
 }
 
+/* Slots wait with their first value until the first step, by the options that hold then. */
 static bool make_slot(Optim *opt, Item *item, int i) {
-    if (!tensor_is_nil(&item->slot[i])) return true;
+    Tensor *slot = &item->slot[i];
     const Tensor *p = &item->param->value;
-    item->slot[i] = tensor_new(opt->arena, p->dtype, p->ndim, p->shape);
-    if (tensor_is_nil(&item->slot[i])) return fail(opt, "out of memory");
-    tensor_fill(&item->slot[i], 0);
+    bool fresh = tensor_is_nil(slot);
+    if (fresh) *slot = tensor_new(opt->arena, p->dtype, p->ndim, p->shape);
+    if (tensor_is_nil(slot)) return fail(opt, "out of memory");
+    if (fresh && i == 0) item->steps = 0;
+    size_t value = opt->rule->slot_value;
+    if (fresh || item->steps == 0)
+        tensor_fill(slot, value ? number_at(&opt->group[item->group].options, value) : 0);
     return true;
 }
 
 /* What the options of the item's group ask for. */
 static bool make_slots(Optim *opt, Item *item) {
-    if (opt->kind == ADAM) return make_slot(opt, item, 0) && make_slot(opt, item, 1);
-    if (opt->group[item->group].sgd.momentum == 0) return true;
-    if (!tensor_is_nil(&item->slot[0])) return true;
-    item->steps = 0;
-    return make_slot(opt, item, 0);
+    unsigned wanted = opt->rule->slots(&opt->group[item->group].options);
+    for (int i = 0; i < OPTIM_SLOTS; i++)
+        if ((wanted >> i & 1) && !make_slot(opt, item, i)) return false;
+    return true;
 }
 
 /* ---- parameters and groups ---- */
@@ -141,7 +140,8 @@ static bool add_item(Optim *opt, NnParam *p) {
     if (!list) return fail(opt, "out of memory");
     opt->item = list;
     Item *item = &list[opt->n_items++];
-    *item = (Item){.param = p, .slot = {tensor_nil(), tensor_nil()}};
+    *item = (Item){.param = p, .t0 = opt->averaging ? 0 : -1};
+    for (int i = 0; i < OPTIM_SLOTS; i++) item->slot[i] = tensor_nil();
     for (int g = 0; g < opt->n_groups; g++)
         if (matches(opt->group[g].pattern, p)) item->group = g;
     return make_slots(opt, item);
@@ -156,18 +156,18 @@ static bool adopt(Optim *opt) {
     return true;
 }
 
-static bool add_group(Optim *opt, const char *pattern, Group group) {
+static bool add_group(Optim *opt, const char *pattern, const OptimOptions *o) {
     Group *list = grow(opt, opt->group, opt->n_groups, &opt->cap_groups, sizeof *list);
     if (list) opt->group = list;
-    group.pattern = pattern ? copy_text(opt, pattern) : NULL;
-    if (!list || (pattern && !group.pattern)) return fail(opt, "out of memory");
-    opt->group[opt->n_groups++] = group;
+    const char *copy = pattern ? copy_text(opt, pattern) : NULL;
+    if (!list || (pattern && !copy)) return fail(opt, "out of memory");
+    opt->group[opt->n_groups++] = (Group){copy, *o};
     return true;
 }
 
 /* A group after the first, for the parameters that match. */
-static void add_pattern_group(Optim *opt, const char *pattern, Group group) {
-    if (!adopt(opt) || !add_group(opt, pattern, group)) return;
+static void add_pattern_group(Optim *opt, const char *pattern, const OptimOptions *o) {
+    if (!adopt(opt) || !add_group(opt, pattern, o)) return;
     int n = 0;
     for (int i = 0; i < opt->n_items; i++) {
         Item *item = &opt->item[i];
@@ -181,7 +181,7 @@ static void add_pattern_group(Optim *opt, const char *pattern, Group group) {
 
 /* ---- making ---- */
 
-static Optim *new_optim(Kind kind, NnParamSet *set) {
+static Optim *new_optim(const OptimRule *rule, NnParamSet *set) {
     Optim *opt = calloc(1, sizeof *opt);
     TensorArena *arena = tensor_arena_new();
     if (!opt || !arena) {
@@ -189,29 +189,20 @@ static Optim *new_optim(Kind kind, NnParamSet *set) {
         free(opt);
         return NULL;
     }
-    *opt = (Optim){.kind = kind, .set = set, .arena = arena};
+    *opt = (Optim){.rule = rule, .set = set, .arena = arena};
     if (!nn_params_ok(set)) fail(opt, "parameter set: %s", nn_params_error(set));
     return opt;
 }
 
-static void start(Optim *opt, const char *only, Group group) {
-    opt->lr = group.lr;
+Optim *optim_rule_new(const OptimRule *rule, NnParamSet *set, const void *options) {
+    const char *only;
+    OptimOptions o = read_options(rule, options, &only);
+    Optim *opt = new_optim(rule, set);
+    if (!opt || opt->failed || !check_options(opt, &o)) return opt;
+    opt->lr = o.lr;
     if (only && !(opt->only = copy_text(opt, only))) fail(opt, "out of memory");
-    if (opt->failed || !add_group(opt, NULL, group) || !adopt(opt)) return;
+    if (opt->failed || !add_group(opt, NULL, &o) || !adopt(opt)) return opt;
     if (only && opt->n_items == 0) fail(opt, "only %.200s: no parameter matches", only);
-}
-
-Optim *optim_sgd_new(NnParamSet *set, OptimSgd options) {
-    Optim *opt = new_optim(SGD, set);
-    if (!opt || opt->failed || !check_sgd(opt, &options)) return opt;
-    start(opt, options.only, (Group){.lr = options.lr, .sgd = options});
-    return opt;
-}
-
-Optim *optim_adam_new(NnParamSet *set, OptimAdam options) {
-    Optim *opt = new_optim(ADAM, set);
-    if (!opt || opt->failed || !check_adam(opt, &options)) return opt;
-    start(opt, options.only, (Group){.lr = options.lr, .adam = options});
     return opt;
 }
 
@@ -221,33 +212,28 @@ void optim_free(Optim *opt) {
     free(opt);
 }
 
-static bool check_group(Optim *opt, Kind kind, const char *pattern, const char *only) {
-    if (!optim_ok(opt)) return false;
-    if (opt->kind != kind)
-        return fail(opt, "group %.200s: options of another kind of optimiser", pattern);
-    return !only || fail(opt, "group %.200s: `only` is the optimiser's, not a group's", pattern);
+void optim_rule_group(Optim *opt, const OptimRule *rule, const char *pattern,
+                      const void *options) {
+    if (!optim_ok(opt)) return;
+    const char *only;
+    OptimOptions o = read_options(rule, options, &only);
+    if (opt->rule != rule)
+        fail(opt, "group %.200s: options of another kind of optimiser", pattern);
+    else if (only)
+        fail(opt, "group %.200s: `only` is the optimiser's, not a group's", pattern);
+    else if (check_options(opt, &o))
+        add_pattern_group(opt, pattern, &o);
 }
 
-void optim_sgd_group(Optim *opt, const char *pattern, OptimSgd options) {
-    if (!check_group(opt, SGD, pattern, options.only) || !check_sgd(opt, &options)) return;
-    add_pattern_group(opt, pattern, (Group){.lr = options.lr, .sgd = options});
-}
-
-void optim_adam_group(Optim *opt, const char *pattern, OptimAdam options) {
-    if (!check_group(opt, ADAM, pattern, options.only) || !check_adam(opt, &options)) return;
-    add_pattern_group(opt, pattern, (Group){.lr = options.lr, .adam = options});
-}
-
+/* ---- changing options between steps ---- */
 
 double optim_lr(const Optim *opt) { return opt ? opt->lr : (double)NAN; }
 
-/* ---- stepping ---- */
-
 /* The rate of group g: its own, times what optim_set_lr made of the first group's. */
 static double group_lr(const Optim *opt, int g) {
-    double base = opt->group[0].lr;
+    double base = opt->group[0].options.lr, own = opt->group[g].options.lr;
     if (g == 0) return opt->lr;
-    return base > 0 ? opt->group[g].lr * (opt->lr / base) : opt->group[g].lr;
+    return base > 0 ? own * (opt->lr / base) : own;
 }
 
 void optim_set_lr(Optim *opt, double lr) {
@@ -262,29 +248,35 @@ void optim_set_lr(Optim *opt, double lr) {
     }
 }
 
-static void step_sgd(const Optim *opt, Item *item, const Tensor *g) {
-    const Group *group = &opt->group[item->group];
-    OptimSgdScalars s = {.lr = group_lr(opt, item->group),
-                         .momentum = group->sgd.momentum,
-                         .one_less_dampening = 1 - group->sgd.dampening,
-                         .weight_decay = group->sgd.weight_decay,
-                         .nesterov = group->sgd.nesterov,
-                         .first = item->steps == 0};
-    Tensor b = group->sgd.momentum != 0 ? item->slot[0] : tensor_nil();
-    optim_kernel_sgd(&item->param->value, g, &b, &s);
+void optim_set_momentum(Optim *opt, double momentum) {
+    if (!optim_ok(opt)) return;
+    size_t at = opt->rule->momentum;
+    if (!at) {
+        fail(opt, "momentum: %s has none", opt->rule->name);
+        return;
+    }
+    for (int g = 0; g < opt->n_groups; g++) {
+        OptimOptions o = opt->group[g].options;
+        *(double *)((char *)&o + at) = momentum;
+        if (!check_options(opt, &o)) return;
+        opt->group[g].options = o;
+    }
+    for (int i = 0; i < opt->n_items; i++)
+        if (!make_slots(opt, &opt->item[i])) return;
 }
 
-static void step_adam(const Optim *opt, Item *item, const Tensor *g) {
-    const Group *group = &opt->group[item->group];
-    double n = (double)(item->steps + 1);
-    double beta1 = group->adam.betas[0], beta2 = group->adam.betas[1];
-    OptimAdamScalars s = {.step_size = group_lr(opt, item->group) / (1 - pow(beta1, n)),
-                          .beta1 = beta1,
-                          .beta2 = beta2,
-                          .eps = group->adam.eps,
-                          .weight_decay = group->adam.weight_decay,
-                          .correction = sqrt(1 - pow(beta2, n))};
-    optim_kernel_adam(&item->param->value, g, &item->slot[0], &item->slot[1], &s);
+/* ---- stepping ---- */
+
+static void move(const Optim *opt, Item *item, const Tensor *g) {
+    const Tensor *p = &item->param->value;
+    OptimMove m = {.options = &opt->group[item->group].options,
+                   .lr = group_lr(opt, item->group),
+                   .n = ++item->steps,
+                   .t0 = item->t0,
+                   .operands = {p->dtype, tensor_numel(p), p->data, g->data, {NULL}}};
+    for (int i = 0; i < OPTIM_SLOTS; i++) m.operands.slot[i] = item->slot[i].data;
+    opt->rule->step(&m);
+    nn_param_touch(item->param);
 }
 
 /* False, with the error, unless every parameter has its gradient. */
@@ -301,15 +293,48 @@ static bool check_grads(Optim *opt, const NnGrads *grads) {
 
 bool optim_step(Optim *opt, const NnGrads *grads) {
     if (!optim_ok(opt)) return false;
+    if (opt->swapped) return fail(opt, "step: the averages are in the parameters: swap back");
     if (!grads) grads = nn_params_grads(opt->set);
     if (!adopt(opt) || !check_grads(opt, grads)) return false;
     for (int i = 0; i < opt->n_items; i++) {
         Item *item = &opt->item[i];
         if (item->param->frozen) continue;
         Tensor g = nn_grads_at(grads, item->param->index);
-        (opt->kind == SGD ? step_sgd : step_adam)(opt, item, &g);
-        item->steps++;
+        move(opt, item, &g);
+    }
+    return true;
+}
+
+/* ---- averages ---- */
+
+static bool check_averages(Optim *opt, const char *what) {
+    if (!optim_ok(opt)) return false;
+    return opt->rule->averages || fail(opt, "%s: %s keeps no averages", what, opt->rule->name);
+}
+
+void optim_asgd_start_averaging(Optim *opt) {
+    if (!check_averages(opt, "start_averaging")) return;
+    opt->averaging = true;
+    for (int i = 0; i < opt->n_items; i++) opt->item[i].t0 = opt->item[i].steps;
+}
+
+Tensor optim_average(const Optim *opt, const NnParam *p) {
+    if (!optim_ok(opt) || !opt->rule->averages) return tensor_nil();
+    for (int i = 0; i < opt->n_items; i++) {
+        const Item *item = &opt->item[i];
+        if (item->param == p) return item->steps && !opt->swapped ? item->slot[0] : p->value;
+    }
+    return tensor_nil();
+}
+
+bool optim_swap_average(Optim *opt) {
+    if (!check_averages(opt, "swap_average")) return false;
+    for (int i = 0; i < opt->n_items; i++) {
+        const Item *item = &opt->item[i];
+        if (item->steps == 0) continue;
+        optim_kernel_swap(&item->param->value, &item->slot[0]);
         nn_param_touch(item->param);
     }
+    opt->swapped = !opt->swapped;
     return true;
 }

@@ -4,6 +4,7 @@
 #include "autograd/ag.h"
 #include "nn/linear.h"
 #include "optim/optim.h"
+#include "optim/schedule.h"
 
 int main() {
     AgAxes two = AG_AXES(0, -1), all = AG_ALL_AXES;
@@ -24,6 +25,16 @@ int main() {
     optim_group(opt, "*.bias", adam);
     ok = ok && optim_ok(opt) && sgd.lr == .1 && adam.betas[1] == .999;
     optim_free(opt);
+    OptimAdamW adamw = OPTIM_ADAMW_DEFAULTS;
+    OptimRmsprop rmsprop = OPTIM_RMSPROP_DEFAULTS;
+    OptimAdagrad adagrad = OPTIM_ADAGRAD_DEFAULTS;
+    OptimAdadelta adadelta = OPTIM_ADADELTA_DEFAULTS;
+    OptimAsgd asgd = OPTIM_ASGD_DEFAULTS;
+    ok = ok && adamw.weight_decay == 1e-2 && rmsprop.alpha == .99 && adagrad.eps == 1e-10;
+    ok = ok && adadelta.rho == .9 && asgd.t0 == 1e6 && !asgd.only;
+    OptimOneCycle cycle = OPTIM_ONE_CYCLE_DEFAULTS(.5, 10);
+    OptimPlateau plateau = OPTIM_PLATEAU_DEFAULTS;
+    ok = ok && cycle.total_steps == 10 && !optim_plateau_invalid(&plateau);
     nn_params_free(set);
     ag_tape_free(t);
     std::puts(ok ? "passed" : "FAILED");

@@ -58,6 +58,12 @@ int64_t conformance_int(const ConformanceCase *c, const char *key) {
     return json_integer_value(value);
 }
 
+const char *conformance_text(const ConformanceCase *c, const char *key) {
+    const json_t *value = json_object_get(c->config, key);
+    cr_assert(json_is_string(value), "%s: no option %s", c->path, key);
+    return json_string_value(value);
+}
+
 double conformance_number(const ConformanceCase *c, const char *key, double otherwise) {
     const json_t *value = json_object_get(c->config, key);
     return value ? json_number_value(value) : otherwise;

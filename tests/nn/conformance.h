@@ -23,6 +23,8 @@ void conformance_each(const char *kind, bool (*run)(const ConformanceCase *c));
 /* ---- options ---- */
 bool conformance_flag(const ConformanceCase *c, const char *key);
 int64_t conformance_int(const ConformanceCase *c, const char *key);
+/* Fails the test if there is none. */
+const char *conformance_text(const ConformanceCase *c, const char *key);
 double conformance_number(const ConformanceCase *c, const char *key, double otherwise);
 /* Fails the test if the options have a key that is not in the list, which ends with NULL. */
 void conformance_known(const ConformanceCase *c, const char *const *keys);

@@ -1,4 +1,4 @@
-/* The norm of all gradients, and bounding it. */
+/* The norm of all gradients, and bounding it or their values. */
 #include "optim/clip.h"
 
 #include <criterion/criterion.h>
@@ -61,6 +61,8 @@ Test(clip, a_norm_that_is_not_finite_is_returned_and_nothing_scaled) {
         NnParamSet *set = model(TENSOR_F64, 9);
         tensor_set(&nn_params_at(set, 0)->grad, 8, bad[i]);
         cr_expect(!isfinite(optim_clip_grad_norm(nn_params_grads(set), 1)));
+        if (i < 3) cr_expect(!isfinite(optim_clip_grad_norm_p(nn_params_grads(set), 1, 3)));
+        if (i < 3) cr_expect(!isfinite(optim_clip_grad_norm_p(nn_params_grads(set), 1, INFINITY)));
         cr_expect_eq(tensor_get(&nn_params_at(set, 1)->grad, 0), 4);
         cr_expect_eq(tensor_get(&nn_params_at(set, 0)->grad, 0), 3);
         nn_params_free(set);
@@ -77,12 +79,73 @@ Test(clip, large_f32_gradients_do_not_overflow) {
     nn_params_free(set);
 }
 
+Test(clip, thirty_and_forty_clipped_to_ten_are_six_and_eight) {
+    NnParamSet *set = model(TENSOR_F64, 1);
+    tensor_set(&nn_params_at(set, 0)->grad, 0, 30);
+    tensor_set(&nn_params_at(set, 1)->grad, 0, 40);
+    cr_expect_eq(optim_clip_grad_norm(nn_params_grads(set), 10), 50);
+    expect_gradients(set, 6, 8, 1e-6);
+    nn_params_free(set);
+}
+
+Test(clip, norms_of_other_p) {
+    const struct {
+        double p, norm; /* of n times 3 and n times 4 */
+    } cases[] = {{1, 7 * 9}, {3, cbrt(91 * 9)}, {.5, 81 * pow(sqrt(3) + 2, 2)}, {INFINITY, 4},
+                 {2, 15}};
+    for (int f32 = 0; f32 < 2; f32++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            NnParamSet *set = model(f32 ? TENSOR_F32 : TENSOR_F64, 9);
+            tensor_set(&nn_params_at(set, 0)->grad, 4, -3);
+            double norm = optim_clip_grad_norm_p(nn_params_grads(set), .5, cases[i].p);
+            cr_expect_float_eq(norm / cases[i].norm, 1, 1e-14, "p %g: %.17g", cases[i].p, norm);
+            tensor_set(&nn_params_at(set, 0)->grad, 4, tensor_get(&nn_params_at(set, 0)->grad, 0));
+            double factor = .5 / (norm + 1e-6);
+            expect_gradients(set, 3 * factor, 4 * factor, f32 ? 1e-7 : 1e-15);
+            nn_params_free(set);
+        }
+}
+
+Test(clip, powers_of_large_and_small_gradients_do_not_overflow_or_vanish) {
+    NnParamSet *set = model(TENSOR_F64, 1);
+    const double scales[] = {1e200, 1e-200};
+    for (int i = 0; i < 2; i++) {
+        tensor_set(&nn_params_at(set, 0)->grad, 0, 3 * scales[i]);
+        tensor_set(&nn_params_at(set, 1)->grad, 0, 4 * scales[i]);
+        double norm = optim_clip_grad_norm_p(nn_params_grads(set), INFINITY, 3);
+        cr_expect_float_eq(norm / scales[i], cbrt(91), 1e-14);
+    }
+    nn_zero_grad(set);
+    cr_expect_eq(optim_clip_grad_norm_p(nn_params_grads(set), 1, 3), 0);
+    cr_expect_eq(optim_clip_grad_norm_p(nn_params_grads(set), 1, INFINITY), 0);
+    nn_params_free(set);
+}
+
+Test(clip, values_are_bounded_on_both_sides_and_nan_stays) {
+    for (int f32 = 0; f32 < 2; f32++) {
+        NnParamSet *set = model(f32 ? TENSOR_F32 : TENSOR_F64, 9);
+        nn_freeze(set, "p1", true);
+        Tensor g = nn_params_at(set, 0)->grad;
+        const double in[] = {-3, -2.5, -1, 0, 2, 2.5, INFINITY, -INFINITY, NAN};
+        const double out[] = {-2.5, -2.5, -1, 0, 2, 2.5, 2.5, -2.5};
+        for (int i = 0; i < 9; i++) tensor_set(&g, i, in[i]);
+        cr_expect(optim_clip_grad_value(nn_params_grads(set), 2.5));
+        for (int i = 0; i < 8; i++) cr_expect_eq(tensor_get(&g, i), out[i]);
+        cr_expect(isnan(tensor_get(&g, 8)));
+        cr_expect_eq(tensor_get(&nn_params_at(set, 1)->grad, 0), 4, "frozen");
+        nn_params_free(set);
+    }
+}
+
 Test(clip, a_bound_that_is_none_is_refused) {
     NnParamSet *set = model(TENSOR_F64, 1);
     const double bad[] = {0, -1, NAN, -INFINITY};
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         cr_expect(isnan(optim_clip_grad_norm(nn_params_grads(set), bad[i])));
-    cr_expect(isnan(optim_clip_grad_norm(NULL, 1)));
+        cr_expect(isnan(optim_clip_grad_norm_p(nn_params_grads(set), 1, bad[i])));
+        cr_expect(!optim_clip_grad_value(nn_params_grads(set), bad[i]));
+    }
+    cr_expect(isnan(optim_clip_grad_norm(NULL, 1)) && !optim_clip_grad_value(NULL, 1));
     expect_gradients(set, 3, 4, 0);
     NnParamSet *empty = nn_params_new(TENSOR_F64, 1);
     cr_expect_eq(optim_clip_grad_norm(nn_params_grads(empty), 1), 0);
