@@ -7,27 +7,39 @@
 
 /* ---- signatures ---- */
 
+static bool is_kind(char c) { return c == 'f' || c == 'i' || c == 'm' || c == 'a'; }
+
 char ag_input_kind(const char *signature, int i) {
     int k = 0;
     while (k < i && signature[k + 1] != '*') k++;
     return signature[k];
 }
 
-static bool takes_inputs(const char *signature, int n) {
-    int fixed = (int)strcspn(signature, ":");
-    bool variadic = fixed && signature[fixed - 1] == '*';
-    return variadic ? n >= fixed - 1 : n == fixed;
+typedef struct {
+    const char *results; /* NULL: the signature is malformed */
+    int n_in, n_out;     /* n_out is at least 1 */
+    bool variadic;       /* the last input may stand more than once */
+} Signature;
+
+/* Letters, perhaps `*` after the last, a colon, 1 to AG_MAX_OUT letters: in one pass, because
+ * every call reads its op's. */
+static Signature read_signature(const char *text) {
+    Signature s = {NULL, 0, 1, false};
+    if (!text) return s;
+    while (is_kind(text[s.n_in])) s.n_in++;
+    s.variadic = text[s.n_in] == '*';
+    const char *colon = text + s.n_in + s.variadic;
+    if (*colon != ':' || (s.variadic && s.n_in == 0)) return s;
+    int n = 0;
+    while (is_kind(colon[1 + n]) || colon[1 + n] == '?') n++;
+    if (n < 1 || n > AG_MAX_OUT || colon[1 + n]) return s;
+    s.results = colon + 1;
+    s.n_out = n;
+    return s;
 }
 
-static const char *results_of(const char *signature) { return strchr(signature, ':') + 1; }
-
-/* Letters, perhaps `*` after the last, a colon, 1 to AG_MAX_OUT letters. */
-bool ag_signature_ok(const char *s) {
-    size_t in = s ? strspn(s, "fima") : 0;
-    if (!s || (s[in] == '*' ? in == 0 || s[in + 1] != ':' : s[in] != ':')) return false;
-    const char *results = results_of(s);
-    size_t out = strspn(results, "fima?");
-    return out >= 1 && out <= AG_MAX_OUT && !results[out];
+bool ag_signature_ok(const char *signature) {
+    return read_signature(signature).results != NULL;
 }
 
 static bool kind_allows(char kind, TensorDtype dtype) {
@@ -72,43 +84,51 @@ typedef struct {
     Tensor out[AG_MAX_OUT];
 } Results;
 
-/* What a user's shape() may have got wrong. */
-static bool check_shapes(AgCall *c) {
-    for (int k = 0; k < c->n_out; k++) {
-        Tensor y = c->out[k];
-        y.data = &y;
-        const char *why = tensor_invalid(&y);
-        if (why) return ag_call_fail(c, "result %d: %s", k, why);
-    }
-    bool empty = !c->op->value && !c->out[0].data;
-    return !empty || ag_call_fail(c, "its shape makes no view, and it computes no value");
-}
-
-static bool run_shape(AgCall *c, Results *r) {
-    TensorDtype generic[2] = {TENSOR_F32, TENSOR_F32};
-    if (!check_dtypes(c, generic)) return false;
-    const char *kinds = results_of(c->op->signature);
-    c->n_out = (int)strlen(kinds);
-    c->out = r->out;
-    for (int k = 0; k < c->n_out; k++)
-        r->out[k] = (Tensor){.dtype = kinds[k] == 'i'   ? TENSOR_I64
-                                      : kinds[k] == 'm' ? TENSOR_U8
-                                                        : generic[kinds[k] == 'a']};
-    return c->op->shape(c) && check_shapes(c);
+static TensorDtype result_dtype(char kind, const TensorDtype generic[2]) {
+    return kind == 'i' ? TENSOR_I64 : kind == 'm' ? TENSOR_U8 : generic[kind == 'a'];
 }
 
 static bool is_view(const AgCall *c) { return c->out[0].data != NULL; }
+
+/* What a user's shape() may have got wrong in result k, or NULL. */
+static const char *invalid_shape(const AgCall *c, int k) {
+    Tensor y = c->out[k];
+    y.data = &y;
+    return tensor_invalid(&y);
+}
+
+static bool run_shape(AgCall *c, Results *r, const Signature *s) {
+    TensorDtype generic[2] = {TENSOR_F32, TENSOR_F32};
+    if (!check_dtypes(c, generic)) return false;
+    c->n_out = s->n_out;
+    c->out = r->out;
+    for (int k = 0; k < c->n_out; k++) {
+        r->buffer[k] = NULL;
+        r->out[k].dtype = result_dtype(s->results[k], generic);
+        r->out[k].ndim = 0;
+        r->out[k].data = NULL;
+    }
+    if (!c->op->shape(c)) return false;
+    const char *why = is_view(c) ? invalid_shape(c, 0) : NULL;
+    if (why) return ag_call_fail(c, "result 0: %s", why);
+    return is_view(c) || c->op->value ||
+           ag_call_fail(c, "its shape makes no view, and it computes no value");
+}
+
+static bool no_result(AgCall *c, int k) {
+    char shape[TENSOR_DESCRIBE_SIZE];
+    const char *why = invalid_shape(c, k);
+    if (why) return ag_call_fail(c, "result %d: %s", k, why);
+    return ag_call_fail(c, "out of memory for the result %s",
+                        tensor_describe(&c->out[k], shape, sizeof shape));
+}
 
 static bool run_value(AgCall *c, Results *r) {
     if (is_view(c)) return true;
     for (int k = 0; k < c->n_out; k++) {
         Tensor *y = &r->out[k];
         Tensor made = ag_new_value(c->tape, y->dtype, y->ndim, y->shape, &r->buffer[k]);
-        if (tensor_is_nil(&made)) {
-            char shape[TENSOR_DESCRIBE_SIZE];
-            return ag_call_fail(c, "out of memory for the result %s",
-                                tensor_describe(y, shape, sizeof shape));
-        }
+        if (tensor_is_nil(&made)) return no_result(c, k);
         *y = made;
     }
     TensorArenaMark scratch = tensor_arena_mark(c->scratch);
@@ -154,9 +174,10 @@ static bool push_results(AgCall *c, const Results *r, const AgVar *in, const AgR
     return true;
 }
 
-static bool call_op(AgCall *c, const AgVar *in, size_t options_size, AgVar *out) {
-    Results r = {{NULL}, {{0}}};
-    if (!run_shape(c, &r)) return false;
+static bool call_op(AgCall *c, const Signature *s, const AgVar *in, size_t options_size,
+                    AgVar *out) {
+    Results r; /* large, so not cleared: shape() and the new memory set what is used */
+    if (!run_shape(c, &r, s)) return false;
     if (c->recorded) {
         const void *options = c->options;
         c->options = save_options(c, options, options_size);
@@ -174,15 +195,19 @@ static AgTape *tape_of(AgTape *t, int n_in, const AgVar *in) {
     return t;
 }
 
-static void fail_results(const AgOp *op, AgTape *t, AgVar *out) {
-    size_t n_out = ag_signature_ok(op->signature) ? strlen(results_of(op->signature)) : 1;
-    for (size_t k = 0; k < n_out; k++) out[k] = (AgVar){t, 0, 0};
+static void fail_results(AgTape *t, int n_out, AgVar *out) {
+    for (int k = 0; k < n_out; k++) out[k] = (AgVar){t, 0, 0};
 }
 
-static bool check_op(AgTape *t, const AgOp *op, int n_in, const void *options, size_t size) {
-    if (!ag_signature_ok(op->signature) || !op->shape)
+static bool takes_inputs(const Signature *s, int n) {
+    return s->variadic ? n >= s->n_in : n == s->n_in;
+}
+
+static bool check_op(AgTape *t, const AgOp *op, const Signature *s, int n_in,
+                     const void *options, size_t size) {
+    if (!s->results || !op->shape)
         ag_fail(t, "%s: %s", op->name, op->shape ? "its signature is malformed" : "has no shape()");
-    else if (!takes_inputs(op->signature, n_in))
+    else if (!takes_inputs(s, n_in))
         ag_fail(t, "%s: %d arguments do not fit %s", op->name, n_in, op->signature);
     else if (size && !options)
         ag_fail(t, "%s: %zu bytes of options, but none given", op->name, size);
@@ -191,10 +216,11 @@ static bool check_op(AgTape *t, const AgOp *op, int n_in, const void *options, s
 
 void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *options,
               size_t options_size, AgVar *out) {
+    Signature s = read_signature(op->signature);
     t = tape_of(t, n_in, in);
-    fail_results(op, t, out);
+    fail_results(t, s.n_out, out);
     if (!t || t->failed) return;
-    if (!check_op(t, op, n_in, options, options_size)) return;
+    if (!check_op(t, op, &s, n_in, options, options_size)) return;
     for (int i = 0; i < n_in; i++)
         if (!ag_check_var(t, op->name, i, in[i])) return;
 
@@ -210,16 +236,16 @@ void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *
     for (int i = 0; i < n_in; i++) values[i] = &ag_node(t, in[i].id)->value;
     AgCall c = {.tape = t, .op = op, .options = options, .n_in = n_in, .in = values,
                 .recorded = !t->no_grad && n_in > 0, .scratch = t->scratch};
-    if (!call_op(&c, in, options_size, out)) {
+    if (!call_op(&c, &s, in, options_size, out)) {
         ag_fail(t, "%s: failed and gave no reason", op->name); /* kept only if it is the first */
-        fail_results(op, t, out);
+        fail_results(t, s.n_out, out);
     }
     tensor_arena_release(t->scratch, scratch);
 }
 
 AgVar ag_apply1(const AgOp *op, int n_in, const AgVar *in, const void *options,
                 size_t options_size) {
-    AgVar out[AG_MAX_OUT] = {{NULL, 0, 0}};
+    AgVar out[AG_MAX_OUT]; /* an op of more results than one does no harm */
     ag_apply(op, NULL, n_in, in, options, options_size, out);
     return out[0];
 }

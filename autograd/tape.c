@@ -108,13 +108,18 @@ uint32_t ag_push_node(AgTape *t, const Tensor *value, AgBuffer *buffer) {
     if (t->n == t->n_chunks * AG_NODES_A_CHUNK && !add_chunk(t)) return 0;
     uint32_t id = t->n++;
     if (buffer) buffer->uses++;
-    *ag_node(t, id) = (AgNode){
-        .value = *value,
-        .buffer = buffer,
-        .epoch = t->epoch,
-        .scope = t->open_scope,
-        .step = t->scope[t->open_scope].step,
-    };
+    AgNode *n = ag_node(t, id); /* field by field: a literal would be built aside and copied */
+    n->value = *value;
+    n->op = NULL;
+    n->record = NULL;
+    n->leaf = NULL;
+    n->buffer = buffer;
+    n->name = NULL;
+    n->stamp = 0;
+    n->step = t->scope[t->open_scope].step;
+    n->epoch = t->epoch;
+    n->scope = t->open_scope;
+    n->borrowed = false;
     return id;
 }
 

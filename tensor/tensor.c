@@ -31,21 +31,31 @@ bool tensor_dtype_is_float(TensorDtype dtype) {
 Tensor tensor_nil(void) { return (Tensor){.dtype = TENSOR_F32, .ndim = -1}; }
 bool tensor_is_nil(const Tensor *x) { return x->ndim < 0; }
 
-/* The layout without memory; nil when no memory could hold it. */
-static Tensor layout(TensorDtype dtype, int ndim, const int64_t *shape) {
-    if (!is_dtype(dtype) || ndim < 0 || ndim > TENSOR_MAX_DIMS) return tensor_nil();
-    Tensor x = {.dtype = dtype, .ndim = ndim};
+/* The strides of a contiguous tensor; false when no memory could hold it. */
+static bool set_strides(TensorDtype dtype, int ndim, const int64_t *shape, int64_t *strides) {
+    if (!is_dtype(dtype) || ndim < 0 || ndim > TENSOR_MAX_DIMS) return false;
     /* The extent counts sizes of 0 as 1, so that strides stay small whatever the shape. */
     ptrdiff_t extent = (ptrdiff_t)tensor_dtype_size(dtype);
     int64_t stride = 1;
     for (int d = ndim; d-- > 0;) {
-        if (shape[d] < 0) return tensor_nil();
+        if (shape[d] < 0) return false;
         int64_t n = shape[d] > 0 ? shape[d] : 1;
-        x.shape[d] = shape[d];
-        x.stride[d] = stride;
-        if (__builtin_mul_overflow(extent, n, &extent)) return tensor_nil();
+        strides[d] = stride;
+        if (__builtin_mul_overflow(extent, n, &extent)) return false;
         stride *= n;
     }
+    return true;
+}
+
+/* The layout without memory; nil when no memory could hold it. */
+static Tensor layout(TensorDtype dtype, int ndim, const int64_t *shape) {
+    Tensor x;
+    if (!set_strides(dtype, ndim, shape, x.stride)) return tensor_nil();
+    x.dtype = dtype;
+    x.ndim = ndim;
+    x.data = NULL;
+    for (int d = 0; d < ndim; d++) x.shape[d] = shape[d];
+    for (int d = ndim; d < TENSOR_MAX_DIMS; d++) x.shape[d] = x.stride[d] = 0;
     return x;
 }
 
@@ -99,8 +109,8 @@ const char *tensor_invalid(const Tensor *x) {
     if (!is_dtype(x->dtype)) return "unknown dtype";
     if (x->ndim < 0) return "nil tensor";
     if (x->ndim > TENSOR_MAX_DIMS) return "too many axes";
-    Tensor fits = layout(x->dtype, x->ndim, x->shape);
-    if (tensor_is_nil(&fits)) return "negative or too large size";
+    int64_t strides[TENSOR_MAX_DIMS];
+    if (!set_strides(x->dtype, x->ndim, x->shape, strides)) return "negative or too large size";
     return x->data ? NULL : "no data";
 }
 
