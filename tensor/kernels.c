@@ -84,6 +84,21 @@ void tensor_affine(const Tensor *y, const Tensor *x, double scale, double shift)
     elementwise(tensor_kernels(y->dtype)->affine, &o, 2, (const Tensor *[]){y, x});
 }
 
+void tensor_activation(TensorActivation f, const Tensor *y, const Tensor *x, double a, double b) {
+    TensorActivationOptions o = {.a = a, .b = b};
+    assert((int)f >= 0 && f < TENSOR_ACTIVATION_COUNT && x->dtype == y->dtype);
+    elementwise(tensor_kernels(y->dtype)->activation[f], &o, 2, (const Tensor *[]){y, x});
+}
+
+void tensor_activation_backward(TensorActivation f, const Tensor *dx, const Tensor *g,
+                                const Tensor *x, double a, double b) {
+    TensorActivationOptions o = {.a = a, .b = b};
+    assert((int)f >= 0 && f < TENSOR_ACTIVATION_COUNT);
+    assert(g->dtype == dx->dtype && x->dtype == dx->dtype);
+    elementwise(tensor_kernels(dx->dtype)->activation_backward[f], &o, 3,
+                (const Tensor *[]){dx, g, x});
+}
+
 void tensor_accumulate(const Tensor *y, const Tensor *x) {
     assert(x->dtype == y->dtype && !tensor_is_overlapping(y));
     elementwise(tensor_kernels(y->dtype)->accumulate, NULL, 2, (const Tensor *[]){y, x});

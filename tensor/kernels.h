@@ -6,7 +6,7 @@
  * caller's duty and are asserted.  Every function works on empty tensors.
  *
  * One source (kernels.inc) serves F32 and F64 and every instruction set of isa.h.
- * Vector mathematics is SLEEF's, 1.0 ULP; ends of rows go through the same
+ * Vector mathematics is SLEEF's, 1.0 ULP (1.5 for erfc); ends of rows go through the same
  * vector function on a padded buffer, so an element's bits do not depend on
  * where it stands or on strides.
  *
@@ -27,14 +27,21 @@ extern "C" {
 typedef enum {
     TENSOR_NEG,
     TENSOR_EXP,
+    TENSOR_EXPM1, /* exp(x) - 1, accurate near 0 */
     TENSOR_LOG,
+    TENSOR_LOG1P, /* log(1 + x), accurate near 0 */
     TENSOR_SQRT,
+    TENSOR_RSQRT, /* 1 / sqrt(x), at most 1.0 ULP */
     TENSOR_SQUARE,
+    TENSOR_RECIPROCAL,
+    TENSOR_SIN,
+    TENSOR_COS,
     TENSOR_TANH,
     TENSOR_SIGMOID, /* 1 / (1 + exp(-x)), without overflow for any x */
-    TENSOR_RELU,    /* max(x, 0); NaN stays NaN */
+    TENSOR_ERF,
+    TENSOR_RELU, /* max(x, 0); NaN stays NaN */
     TENSOR_ABS,
-    TENSOR_SIGN,    /* -1, 0 or 1; NaN stays NaN */
+    TENSOR_SIGN, /* -1, 0 or 1; NaN stays NaN */
     TENSOR_UNARY_COUNT
 } TensorUnary;
 
@@ -44,9 +51,10 @@ typedef enum {
     TENSOR_SUB,
     TENSOR_MUL,
     TENSOR_DIV,
-    TENSOR_POW,     /* libm's special cases */
-    TENSOR_MAXIMUM, /* NaN if either is NaN */
-    TENSOR_MINIMUM, /* likewise */
+    TENSOR_POW,       /* libm's special cases */
+    TENSOR_LOGADDEXP, /* log(exp(a) + exp(b)), without overflow */
+    TENSOR_MAXIMUM,   /* NaN if either is NaN */
+    TENSOR_MINIMUM,   /* likewise */
     TENSOR_BINARY_COUNT
 } TensorBinary;
 
@@ -73,6 +81,22 @@ void tensor_logical_not(const Tensor *y, const Tensor *x);
 /* y = scale x + shift, F32 or F64; scale and shift are rounded to the dtype first,
  * and the product before the sum */
 void tensor_affine(const Tensor *y, const Tensor *x, double scale, double shift);
+
+/* y = f(x) with parameters a and b, F32 or F64; NaN stays NaN.  The slope at a bend is the
+ * one in brackets. */
+typedef enum {
+    TENSOR_LEAKY_RELU, /* x > 0 ? x : a x  [a] */
+    TENSOR_CLAMP,      /* min(max(x, a), b)  [1] */
+    TENSOR_ELU,        /* x > 0 ? x : a expm1(x)  [a] */
+    TENSOR_SOFTPLUS,   /* a x > b ? x : log(1 + exp(a x)) / a, without overflow */
+    TENSOR_SWISH,      /* x / (1 + exp(-a x - b x^3)); a > 0, b >= 0, a of the order of 1 */
+    TENSOR_GELU,       /* x (1 + erf(x / sqrt 2)) / 2 */
+    TENSOR_ACTIVATION_COUNT
+} TensorActivation;
+void tensor_activation(TensorActivation f, const Tensor *y, const Tensor *x, double a, double b);
+/* dx = g f'(x), of clamp 0 outside whatever g is */
+void tensor_activation_backward(TensorActivation f, const Tensor *dx, const Tensor *g,
+                                const Tensor *x, double a, double b);
 
 /* y += x, F32 or F64.  y must not overlap itself. */
 void tensor_accumulate(const Tensor *y, const Tensor *x);

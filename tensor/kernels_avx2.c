@@ -17,10 +17,7 @@
 #define FABS fabsf
 #define VEC __m256
 #define LANES 8
-#define VEC_EXP Sleef_expf8_u10avx2
-#define VEC_LOG Sleef_logf8_u10avx2
-#define VEC_TANH Sleef_tanhf8_u10avx2
-#define VEC_POW Sleef_powf8_u10avx2
+#define VEC_MATH(name, bound) Sleef_##name##f8_##bound##avx2
 #include "tensor/kernels.inc"
 
 #define REAL double
@@ -30,10 +27,7 @@
 #define FABS fabs
 #define VEC __m256d
 #define LANES 4
-#define VEC_EXP Sleef_expd4_u10avx2
-#define VEC_LOG Sleef_logd4_u10avx2
-#define VEC_TANH Sleef_tanhd4_u10avx2
-#define VEC_POW Sleef_powd4_u10avx2
+#define VEC_MATH(name, bound) Sleef_##name##d4_##bound##avx2
 #include "tensor/kernels.inc"
 
 const TensorKernelTable tensor_kernels_avx2 = {

@@ -19,10 +19,7 @@
 #define FABS fabsf
 #define VEC __m512
 #define LANES 16
-#define VEC_EXP Sleef_expf16_u10avx512f
-#define VEC_LOG Sleef_logf16_u10avx512f
-#define VEC_TANH Sleef_tanhf16_u10avx512f
-#define VEC_POW Sleef_powf16_u10avx512f
+#define VEC_MATH(name, bound) Sleef_##name##f16_##bound##avx512f
 #include "tensor/kernels.inc"
 
 #define REAL double
@@ -32,10 +29,7 @@
 #define FABS fabs
 #define VEC __m512d
 #define LANES 8
-#define VEC_EXP Sleef_expd8_u10avx512f
-#define VEC_LOG Sleef_logd8_u10avx512f
-#define VEC_TANH Sleef_tanhd8_u10avx512f
-#define VEC_POW Sleef_powd8_u10avx512f
+#define VEC_MATH(name, bound) Sleef_##name##d8_##bound##avx512f
 #include "tensor/kernels.inc"
 
 const TensorKernelTable tensor_kernels_avx512 = {

@@ -19,24 +19,15 @@
 #if defined(__x86_64__)
 #define VEC __m128
 #define LANES 4
-#define VEC_EXP Sleef_expf4_u10sse2
-#define VEC_LOG Sleef_logf4_u10sse2
-#define VEC_TANH Sleef_tanhf4_u10sse2
-#define VEC_POW Sleef_powf4_u10sse2
+#define VEC_MATH(name, bound) Sleef_##name##f4_##bound##sse2
 #elif defined(__aarch64__)
 #define VEC float32x4_t
 #define LANES 4
-#define VEC_EXP Sleef_expf4_u10advsimd
-#define VEC_LOG Sleef_logf4_u10advsimd
-#define VEC_TANH Sleef_tanhf4_u10advsimd
-#define VEC_POW Sleef_powf4_u10advsimd
+#define VEC_MATH(name, bound) Sleef_##name##f4_##bound##advsimd
 #else
 #define VEC float
 #define LANES 1
-#define VEC_EXP Sleef_expf1_u10purec
-#define VEC_LOG Sleef_logf1_u10purec
-#define VEC_TANH Sleef_tanhf1_u10purec
-#define VEC_POW Sleef_powf1_u10purec
+#define VEC_MATH(name, bound) Sleef_##name##f1_##bound##purec
 #endif
 #include "tensor/kernels.inc"
 
@@ -48,24 +39,15 @@
 #if defined(__x86_64__)
 #define VEC __m128d
 #define LANES 2
-#define VEC_EXP Sleef_expd2_u10sse2
-#define VEC_LOG Sleef_logd2_u10sse2
-#define VEC_TANH Sleef_tanhd2_u10sse2
-#define VEC_POW Sleef_powd2_u10sse2
+#define VEC_MATH(name, bound) Sleef_##name##d2_##bound##sse2
 #elif defined(__aarch64__)
 #define VEC float64x2_t
 #define LANES 2
-#define VEC_EXP Sleef_expd2_u10advsimd
-#define VEC_LOG Sleef_logd2_u10advsimd
-#define VEC_TANH Sleef_tanhd2_u10advsimd
-#define VEC_POW Sleef_powd2_u10advsimd
+#define VEC_MATH(name, bound) Sleef_##name##d2_##bound##advsimd
 #else
 #define VEC double
 #define LANES 1
-#define VEC_EXP Sleef_expd1_u10purec
-#define VEC_LOG Sleef_logd1_u10purec
-#define VEC_TANH Sleef_tanhd1_u10purec
-#define VEC_POW Sleef_powd1_u10purec
+#define VEC_MATH(name, bound) Sleef_##name##d1_##bound##purec
 #endif
 #include "tensor/kernels.inc"
 

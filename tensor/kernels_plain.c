@@ -11,10 +11,7 @@
 #define FABS fabsf
 #define VEC float
 #define LANES 1
-#define VEC_EXP expf
-#define VEC_LOG logf
-#define VEC_TANH tanhf
-#define VEC_POW powf
+#define VEC_MATH(name, bound) name##f
 #include "tensor/kernels.inc"
 
 #define REAL double
@@ -24,10 +21,7 @@
 #define FABS fabs
 #define VEC double
 #define LANES 1
-#define VEC_EXP exp
-#define VEC_LOG log
-#define VEC_TANH tanh
-#define VEC_POW pow
+#define VEC_MATH(name, bound) name
 #include "tensor/kernels.inc"
 
 const TensorKernelTable tensor_kernels_plain = {

@@ -16,9 +16,15 @@ typedef struct {
 } TensorAffine; /* the options of `affine` */
 
 typedef struct {
+    double a, b;
+} TensorActivationOptions; /* of both runs of an activation */
+
+typedef struct {
     TensorRun *unary[TENSOR_UNARY_COUNT];
     TensorRun *binary[TENSOR_BINARY_COUNT];
     TensorRun *compare[TENSOR_COMPARE_COUNT];
+    TensorRun *activation[TENSOR_ACTIVATION_COUNT];          /* y, x */
+    TensorRun *activation_backward[TENSOR_ACTIVATION_COUNT]; /* dx, g, x */
     TensorRun *affine;
     TensorRun *accumulate;
 

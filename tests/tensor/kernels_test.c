@@ -29,6 +29,8 @@ static double unary_exact(TensorUnary f, TensorDtype dtype, double x) {
         return single ? (double)sqrtf(s) : sqrt(x);
     case TENSOR_SQUARE:
         return single ? (double)(s * s) : x * x;
+    case TENSOR_RECIPROCAL:
+        return single ? (double)(1 / s) : 1 / x;
     case TENSOR_RELU:
         return isnan(x) || x > 0 ? x : 0;
     case TENSOR_ABS:
@@ -38,22 +40,25 @@ static double unary_exact(TensorUnary f, TensorDtype dtype, double x) {
     }
 }
 
-static long double unary_approximate(TensorUnary f, long double x) {
-    switch (f) {
-    case TENSOR_EXP:
-        return expl(x);
-    case TENSOR_LOG:
-        return logl(x);
-    case TENSOR_TANH:
-        return tanhl(x);
-    default:
-        return 1 / (1 + expl(-x));
-    }
+static long double sigmoidl(long double x) {
+    return 1 / (1 + expl(-x));
 }
 
-static bool is_vector_function(TensorUnary f) {
-    return f == TENSOR_EXP || f == TENSOR_LOG || f == TENSOR_TANH || f == TENSOR_SIGMOID;
+static long double rsqrtl(long double x) {
+    return 1 / sqrtl(x);
 }
+
+/* The functions of vector mathematics and others that are not exact, with their bounds in ULP
+ * (those of vmath.h, but libm's are wider). */
+static const struct {
+    long double (*exact)(long double);
+    double bound;
+} approximate[TENSOR_UNARY_COUNT] = {
+    [TENSOR_EXP] = {expl, 2.5},         [TENSOR_EXPM1] = {expm1l, 2.5},
+    [TENSOR_LOG] = {logl, 2.5},         [TENSOR_LOG1P] = {log1pl, 2.5},
+    [TENSOR_RSQRT] = {rsqrtl, 1.001},   [TENSOR_SIN] = {sinl, 2.5},
+    [TENSOR_COS] = {cosl, 2.5},         [TENSOR_TANH] = {tanhl, 2.5},
+    [TENSOR_SIGMOID] = {sigmoidl, 2.5}, [TENSOR_ERF] = {erfl, 2.5}};
 
 /* Special values, then random ones. */
 static Tensor sample(TensorArena *a, TensorDtype dtype, int64_t n) {
@@ -74,12 +79,37 @@ Test(kernels, unary_functions_are_right) {
                 for (int64_t i = 0; i < 1000; i++) {
                     double u = tensor_get(&x, i), got = tensor_get(&y, i);
                     bool right =
-                        is_vector_function((TensorUnary)f)
-                            ? ulps(dtype, got, unary_approximate((TensorUnary)f, u)) <= 2.5
+                        approximate[f].exact
+                            ? ulps(dtype, got, approximate[f].exact(u)) <= approximate[f].bound
                             : is_same(got, unary_exact((TensorUnary)f, dtype, u));
                     cr_expect(right, "%s function %d of %a: %a", isa_and_dtype(dtype), f, u, got);
                 }
             }
+            tensor_arena_reset(a);
+        }
+    }
+    tensor_arena_free(a);
+}
+
+/* The worst case is a result just below a power of 2; and no magnitude overflows on the way. */
+Test(kernels, rsqrt_is_within_one_unit_at_every_magnitude) {
+    TensorArena *a = tensor_arena_new();
+    FOR_EACH_ISA(isa) {
+        FOR_EACH_FLOAT(dtype) {
+            const int low = dtype == TENSOR_F32 ? -149 : -1074;
+            const int high = dtype == TENSOR_F32 ? 127 : 1023;
+            const int64_t n = 20 * (high - low + 1);
+            Tensor x = fresh(a, dtype, 1, &n), y = fresh(a, dtype, 1, &n);
+            for (int64_t i = 0; i < n; i++) {
+                double near_one = 1 + random_in(0, i % 2 ? 1 : 0x1p-18);
+                tensor_set(&x, i, ldexp(near_one, low + (int)(i / 20)));
+            }
+            tensor_unary(TENSOR_RSQRT, &y, &x);
+            double worst = 0;
+            for (int64_t i = 0; i < n; i++) {
+                worst = fmax(worst, ulps(dtype, tensor_get(&y, i), rsqrtl(tensor_get(&x, i))));
+            }
+            cr_expect_leq(worst, 1.001, "%s: %g ULP", isa_and_dtype(dtype), worst);
             tensor_arena_reset(a);
         }
     }
@@ -110,6 +140,15 @@ static double binary_exact(TensorBinary f, TensorDtype dtype, double a, double b
     return dtype == TENSOR_F32 ? (double)(float)y : y;
 }
 
+/* Equal infinities have that infinity as their sum. */
+static long double logaddexpl(long double a, long double b) {
+    if (isnan(a) || isnan(b)) {
+        return (long double)NAN;
+    }
+    long double difference = a == b ? 0 : fabsl(a - b);
+    return (a > b ? a : b) + log1pl(expl(-difference));
+}
+
 Test(kernels, binary_functions_are_right_for_every_pair_of_special_values) {
     enum { N = COUNT(special) };
     TensorArena *arena = tensor_arena_new();
@@ -123,8 +162,9 @@ Test(kernels, binary_functions_are_right_for_every_pair_of_special_values) {
                 for (int64_t i = 0; i < N * N; i++) {
                     double p = tensor_get(&v, i / N), q = tensor_get(&v, i % N);
                     double got = tensor_get(&y, i);
-                    bool right = f == TENSOR_POW
-                                     ? ulps(dtype, got, powl(p, q)) <= 1.001
+                    bool right = f == TENSOR_POW ? ulps(dtype, got, powl(p, q)) <= 1.001
+                                 : f == TENSOR_LOGADDEXP
+                                     ? ulps(dtype, got, logaddexpl(p, q)) <= 2.5
                                      : is_same(got, binary_exact((TensorBinary)f, dtype, p, q));
                     cr_expect(right, "%s function %d of %a, %a: %a", isa_and_dtype(dtype), f, p,
                               q, got);
@@ -206,6 +246,128 @@ Test(kernels, logical_functions_take_any_value_but_zero_as_true) {
     tensor_arena_free(arena);
 }
 
+/* ---- activations ---- */
+
+/* Parameters that both float types hold. */
+static const struct {
+    TensorActivation f;
+    double a, b;
+} activations[] = {{TENSOR_LEAKY_RELU, 0.125, 0},
+                   {TENSOR_LEAKY_RELU, -2, 0},
+                   {TENSOR_CLAMP, -0.5, 2},
+                   {TENSOR_CLAMP, -INFINITY, 1},
+                   {TENSOR_CLAMP, 2, -2},
+                   {TENSOR_ELU, 1.25, 0},
+                   {TENSOR_SOFTPLUS, 1, 20},
+                   {TENSOR_SOFTPLUS, 2, 5},
+                   {TENSOR_SOFTPLUS, -1, INFINITY},
+                   {TENSOR_SWISH, 1, 0},
+                   {TENSOR_SWISH, 1.59375, 0.0703125},
+                   {TENSOR_GELU, 0, 0}};
+
+typedef struct {
+    long double value, slope;
+    long double size; /* of the terms of the slope */
+    long double z;    /* what an exponential is taken of: its rounding counts so often */
+} Activation;
+
+static Activation swish_exact(long double x, long double a, long double b) {
+    long double u = fminl(fmaxl(x, -1e5L), 1e5L), z = u * (a + b * u * u), s = sigmoidl(z);
+    long double bend = u * s * sigmoidl(-z) * (a + 3 * b * u * u);
+    return (Activation){(x > 0 ? x : u) * s, s + bend, s + fabsl(bend), z};
+}
+
+static Activation gelu_exact(long double x) {
+    long double u = fminl(fmaxl(x, -1e5L), 1e5L), normal = erfcl(-u / sqrtl(2)) / 2;
+    long double bend = u * expl(-u * u / 2) / sqrtl(2 * acosl(-1));
+    return (Activation){(x > 0 ? x : u) * normal, normal + bend, normal + fabsl(bend), u * u};
+}
+
+static Activation softplus_exact(long double x, long double a, long double b) {
+    long double z = a * x, soft = (fmaxl(z, 0) + log1pl(expl(-fabsl(z)))) / a;
+    return (Activation){z > b ? x : soft, z > b ? 1 : sigmoidl(z), 1, 0};
+}
+
+static Activation activation_exact(TensorActivation f, long double x, long double a,
+                                   long double b) {
+    switch (f) {
+    case TENSOR_LEAKY_RELU:
+        return (Activation){x > 0 ? x : a * x, x > 0 ? 1 : a, 0, 0};
+    case TENSOR_CLAMP:
+        return (Activation){fminl(fmaxl(x, a), b), x >= a && x <= b, 0, 0};
+    case TENSOR_ELU:
+        return (Activation){x > 0 ? x : a * expm1l(x), x > 0 ? 1 : a * expl(x), 0, 0};
+    case TENSOR_SOFTPLUS:
+        return softplus_exact(x, a, b);
+    case TENSOR_SWISH:
+        return swish_exact(x, a, b);
+    default:
+        return gelu_exact(x);
+    }
+}
+
+/* |got - want| is a few units of the dtype at `size`, and more where an exponent z is rounded. */
+static bool is_close(TensorDtype dtype, double got, long double want, long double size,
+                     long double z) {
+    const bool single = dtype == TENSOR_F32;
+    if (!isfinite(want) || !isfinite(got)) {
+        return is_same(got, (double)want);
+    }
+    long double unit = fmaxl(fabsl(want), size) * (single ? 0x1p-23L : 0x1p-52L);
+    long double least = single ? 0x1p-149L : 0x1p-1074L;
+    return fabsl((long double)got - want) <= (6 + 2 * fabsl(z)) * fmaxl(unit, least);
+}
+
+static void expect_activation(TensorArena *arena, TensorDtype dtype, int i) {
+    const TensorActivation f = activations[i].f;
+    const double a = activations[i].a, b = activations[i].b;
+    Tensor x = sample(arena, dtype, 3000), y = fresh(arena, dtype, 1, x.shape);
+    Tensor g = fresh(arena, dtype, 1, x.shape), dx = fresh(arena, dtype, 1, x.shape);
+    for (int64_t k = 1000; k < 2000; k++) { /* where exponentials end */
+        tensor_set(&x, k, random_in(-800, 10));
+    }
+    tensor_fill(&g, -2);
+    tensor_activation(f, &y, &x, a, b);
+    tensor_activation_backward(f, &dx, &g, &x, a, b);
+    for (int64_t k = 0; k < x.shape[0]; k++) {
+        double u = tensor_get(&x, k), value = tensor_get(&y, k), slope = tensor_get(&dx, k) / -2;
+        Activation want = activation_exact(f, u, a, b);
+        if (isnan(u)) {
+            bool stays = f == TENSOR_LEAKY_RELU || f == TENSOR_CLAMP || isnan(slope);
+            cr_expect(isnan(value) && stays, "%s activation %d of NaN", isa_and_dtype(dtype), i);
+            continue;
+        }
+        cr_expect(is_close(dtype, value, want.value, 0, want.z), "%s activation %d of %a: %a",
+                  isa_and_dtype(dtype), i, u, value);
+        cr_expect(is_close(dtype, slope, want.slope, want.size, want.z),
+                  "%s slope of activation %d at %a: %a", isa_and_dtype(dtype), i, u, slope);
+    }
+}
+
+Test(kernels, activations_and_their_slopes_are_right) {
+    TensorArena *arena = tensor_arena_new();
+    FOR_EACH_ISA(isa) {
+        FOR_EACH_FLOAT(dtype) {
+            for (int i = 0; i < COUNT(activations); i++) {
+                expect_activation(arena, dtype, i);
+                tensor_arena_reset(arena);
+            }
+        }
+    }
+    tensor_arena_free(arena);
+}
+
+Test(kernels, a_gradient_of_clamp_is_zero_outside_whatever_comes_back) {
+    TensorArena *arena = tensor_arena_new();
+    Tensor x = vector_of(arena, TENSOR_F64, 4, (double[]){-2, 2, NAN, 0.5});
+    Tensor g = vector_of(arena, TENSOR_F64, 4, (double[]){NAN, INFINITY, 1, -INFINITY});
+    tensor_activation_backward(TENSOR_CLAMP, &g, &g, &x, -1, 1);
+    for (int64_t i = 0; i < 4; i++) {
+        cr_expect(tensor_get(&g, i) == (i < 3 ? 0 : -INFINITY), "%d", (int)i);
+    }
+    tensor_arena_free(arena);
+}
+
 /* ---- every kernel of floats, as one list ---- */
 
 enum {
@@ -215,7 +377,9 @@ enum {
     ACCUMULATE,
     WHERE,
     CONVERT,
-    KERNELS
+    FIRST_ACTIVATION,
+    FIRST_BACKWARD = FIRST_ACTIVATION + TENSOR_ACTIVATION_COUNT,
+    KERNELS = FIRST_BACKWARD + TENSOR_ACTIVATION_COUNT
 };
 
 static bool wants_bytes(int kernel) {
@@ -236,16 +400,20 @@ static void run_kernel(int kernel, const Tensor *y, const Tensor *mask, const Te
         tensor_accumulate(y, a);
     } else if (kernel == WHERE) {
         tensor_where(y, mask, a, b);
-    } else {
+    } else if (kernel == CONVERT) {
         tensor_convert(y, a);
+    } else if (kernel < FIRST_BACKWARD) {
+        tensor_activation((TensorActivation)(kernel - FIRST_ACTIVATION), y, a, 0.5, 1.1);
+    } else {
+        tensor_activation_backward((TensorActivation)(kernel - FIRST_BACKWARD), y, a, b, 0.5, 1.1);
     }
 }
 
 static void same_in_every_layout(TensorArena *arena, TensorDtype dtype, int s) {
     const int ndim = shapes[s].ndim;
     const int64_t *shape = shapes[s].shape;
-    Tensor a = random_tensor(arena, dtype, ndim, shape, 0.1, 3);
-    Tensor b = random_tensor(arena, dtype, ndim, shape, 0.1, 3);
+    Tensor a = random_tensor(arena, dtype, ndim, shape, -1, 3);
+    Tensor b = random_tensor(arena, dtype, ndim, shape, -1, 3);
     Tensor mask = random_tensor(arena, TENSOR_U8, ndim, shape, 0, 2);
     for (int kernel = 0; kernel < KERNELS; kernel++) {
         Tensor want = fresh(arena, wants_bytes(kernel) ? TENSOR_U8 : dtype, ndim, shape);
@@ -283,8 +451,8 @@ Test(kernels, an_element_has_the_same_bits_at_every_place) {
     TensorArena *arena = tensor_arena_new();
     FOR_EACH_ISA(isa) {
         FOR_EACH_FLOAT(dtype) {
-            Tensor a = random_tensor(arena, dtype, 1, &n, 0.1, 3);
-            Tensor b = random_tensor(arena, dtype, 1, &n, 0.1, 3);
+            Tensor a = random_tensor(arena, dtype, 1, &n, -1, 3);
+            Tensor b = random_tensor(arena, dtype, 1, &n, -1, 3);
             Tensor mask = random_tensor(arena, TENSOR_U8, 1, &n, 0, 2);
             for (int kernel = 0; kernel < KERNELS; kernel++) {
                 Tensor all = fresh(arena, wants_bytes(kernel) ? TENSOR_U8 : dtype, 1, &n);
@@ -320,8 +488,8 @@ Test(kernels, the_result_may_be_an_input) {
         FOR_EACH_FLOAT(dtype) {
             for (int kernel = 0; kernel < KERNELS; kernel++) {
                 for (int layout = 0; layout < LAYOUTS && !wants_bytes(kernel); layout++) {
-                    Tensor a = random_tensor(arena, dtype, 2, (int64_t[]){21, 30}, 0.1, 3);
-                    Tensor b = random_tensor(arena, dtype, 2, (int64_t[]){21, 30}, 0.1, 3);
+                    Tensor a = random_tensor(arena, dtype, 2, (int64_t[]){21, 30}, -1, 3);
+                    Tensor b = random_tensor(arena, dtype, 2, (int64_t[]){21, 30}, -1, 3);
                     Tensor mask = random_tensor(arena, TENSOR_U8, 2, a.shape, 0, 2);
                     Tensor want = laid_out(arena, &a, CONTIGUOUS);
                     Tensor y = laid_out(arena, &a, layout), z = laid_out(arena, &b, layout);
@@ -330,7 +498,8 @@ Test(kernels, the_result_may_be_an_input) {
                     run_kernel(kernel, &y, &mask, &y, &b);
                     cr_expect_eq(first_difference(&y, &want), -1, "%s kernel %d is its first",
                                  isa_and_dtype(dtype), kernel);
-                    if (kernel >= FIRST_BINARY && kernel < FIRST_COMPARE) {
+                    if ((kernel >= FIRST_BINARY && kernel < FIRST_COMPARE) ||
+                        kernel >= FIRST_BACKWARD) {
                         run_kernel(kernel, &z, &mask, &a, &z);
                         cr_expect_eq(first_difference(&z, &want), -1, "%s kernel %d is its second",
                                      isa_and_dtype(dtype), kernel);
