@@ -205,6 +205,9 @@ AgVar ag_mul(AgVar a, AgVar b);     /* a b.  Gradient: g b; g a */
 AgVar ag_div(AgVar a, AgVar b);     /* a / b.  Gradient: g / b; -g y / b */
 AgVar ag_pow(AgVar a, AgVar b);     /* a^b.  Gradient: g b a^(b-1), 0 where b = 0; g y ln a, 0 where
                                        a = 0 and b >= 0 */
+/* ln(e^a + e^b), without overflow; of equal infinities that one.  Gradient: g sigmoid(a - b);
+ * g sigmoid(b - a); half each of equal infinities. */
+AgVar ag_logaddexp(AgVar a, AgVar b);
 /* NaN if either is.  Gradient: to the larger (smaller); half each if equal; g to both at NaN. */
 AgVar ag_maximum(AgVar a, AgVar b);
 AgVar ag_minimum(AgVar a, AgVar b);
@@ -212,14 +215,52 @@ AgVar ag_minimum(AgVar a, AgVar b);
 AgVar ag_affine(AgVar x, double scale, double shift); /* scale x + shift.  Gradient: scale g */
 AgVar ag_neg(AgVar x);     /* -x.  Gradient: -g */
 AgVar ag_exp(AgVar x);     /* e^x.  Gradient: g y */
+AgVar ag_expm1(AgVar x);   /* e^x - 1, accurate near 0.  Gradient: g e^x */
 AgVar ag_log(AgVar x);     /* ln x; -inf at 0, NaN below.  Gradient: g / x */
+AgVar ag_log1p(AgVar x);   /* ln(1 + x), accurate near 0.  Gradient: g / (1 + x) */
 AgVar ag_sqrt(AgVar x);    /* Gradient: g / (2 y) */
+AgVar ag_rsqrt(AgVar x);   /* 1 / sqrt(x).  Gradient: -g y / (2 x) */
 AgVar ag_square(AgVar x);  /* x^2.  Gradient: 2 g x */
+AgVar ag_reciprocal(AgVar x); /* 1 / x.  Gradient: -g y^2 */
+/* x^exponent, as ag_sqrt for 0.5.  Gradient: g exponent x^(exponent - 1), 0 for exponent 0.
+ * Fails: the exponent is not finite. */
+AgVar ag_pow_scalar(AgVar x, double exponent);
+AgVar ag_sin(AgVar x);     /* Gradient: g cos x */
+AgVar ag_cos(AgVar x);     /* Gradient: -g sin x */
 AgVar ag_tanh(AgVar x);    /* Gradient: g (1 - y^2) */
 AgVar ag_sigmoid(AgVar x); /* 1 / (1 + e^-x).  Gradient: g y (1 - y) */
-AgVar ag_relu(AgVar x);    /* max(x, 0).  Gradient: 0 where x <= 0, else g */
+AgVar ag_erf(AgVar x);     /* The error function.  Gradient: 2 / sqrt(pi) g e^(-x^2) */
 AgVar ag_abs(AgVar x);     /* |x|.  Gradient: g sign(x) */
 AgVar ag_sign(AgVar x);    /* -1, 0, 1.  Gradient: 0 */
+/* min(max(x, min), max), so max where min > max; an infinity is no bound.  Gradient: g where
+ * min <= x <= max, else 0.  Fails: a bound is NaN. */
+AgVar ag_clamp(AgVar x, double min, double max);
+
+/* Activations.  None overflows, nor loses its accuracy where it goes to 0. */
+AgVar ag_relu(AgVar x); /* max(x, 0).  Gradient: 0 where x <= 0, else g */
+/* x where x > 0, else slope x.  Gradient: g; slope g.  Fails: the slope is not finite.
+ * A. Maas, A. Hannun and A. Ng, Rectifier Nonlinearities Improve Neural Network Acoustic
+ * Models, ICML 2013. */
+AgVar ag_leaky_relu(AgVar x, double slope);
+/* x where x > 0, else alpha (e^x - 1).  Gradient: g; alpha g e^x.  Fails: alpha is not finite.
+ * D. Clevert, T. Unterthiner and S. Hochreiter, Fast and Accurate Deep Network Learning by
+ * Exponential Linear Units, ICLR 2016. */
+AgVar ag_elu(AgVar x, double alpha);
+/* ln(1 + e^(beta x)) / beta, and x where beta x > threshold (PyTorch's defaults: 1, 20).
+ * Gradient: g sigmoid(beta x); g.  Fails: beta is 0 or not finite, the threshold is NaN. */
+AgVar ag_softplus(AgVar x, double beta, double threshold);
+AgVar ag_logsigmoid(AgVar x); /* min(x, 0) - ln(1 + e^-|x|).  Gradient: g sigmoid(-x) */
+/* x sigmoid(x).  Gradient: g (s + x s (1 - s)), s = sigmoid(x).
+ * S. Elfwing, E. Uchibe and K. Doya, Sigmoid-weighted linear units, Neural Networks 107, 2018. */
+AgVar ag_silu(AgVar x);
+/* AG_GELU_ERF:  x F(x), F(x) = (1 + erf(x / sqrt 2)) / 2.  Gradient: g (F + x e^(-x^2 / 2) /
+ *               sqrt(2 pi))
+ * AG_GELU_TANH: x (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3).  Gradient: g ((1 +
+ *               tanh u) / 2 + x (1 - tanh^2 u) u' / 2), u' = sqrt(2 / pi) (1 + 0.134145 x^2)
+ * Fails: neither of the two.
+ * D. Hendrycks and K. Gimpel, Gaussian Error Linear Units, arXiv 1606.08415, 2016. */
+typedef enum { AG_GELU_ERF, AG_GELU_TANH } AgGelu;
+AgVar ag_gelu(AgVar x, AgGelu approximate);
 
 /* ---- products -------------------------------------------------------------
  * y = a b, as torch.matmul: a [.., m, k], b [.., k, n] -> y [.., m, n]; leading axes

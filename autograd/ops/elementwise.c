@@ -21,6 +21,18 @@ static AgVar pow_rule_b(AgVar a, AgVar b, AgVar y, AgVar g) {
     return ag_masked_fill(ag_mul(g, ag_mul(y, ag_log(a))), flat, 0);
 }
 
+static AgVar erf_slope(AgVar x) {
+    const double at_0 = 1.12837916709551257390; /* 2 / sqrt(pi) */
+    return ag_affine(ag_exp(ag_neg(ag_square(x))), at_0, 0);
+}
+
+/* dL/da of ln(e^a + e^b): a's share is the sigmoid of a - b, which is 0 for equal infinities. */
+static AgVar logaddexp_rule(AgVar a, AgVar b, AgVar g) {
+    AgVar difference = ag_sub(a, b);
+    AgVar undefined = ag_logical_and(ag_eq(a, b), ag_ne(difference, difference));
+    return ag_mul(g, ag_sigmoid(ag_masked_fill(difference, undefined, 0)));
+}
+
 /* dL/d(winner) of max(winner, other): halves among equals. */
 static AgVar larger_rule(AgVar winner, AgVar other, AgVar g) {
     AgVar shared = ag_where(ag_eq(winner, other), ag_affine(g, .5, 0), g);
