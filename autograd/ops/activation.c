@@ -38,15 +38,24 @@ static AgVar softplus_of(AgVar x, double beta, double threshold) {
     return ag_where(ag_gt(z, bound), x, soft);
 }
 
+/* Beyond 1e4 the sigmoid and erf are constant, and infinity times their 0 would be NaN.  Not
+ * clamp, which has no gradient at NaN. */
+static AgVar limit_below(AgVar x) {
+    return ag_maximum(x, ag_scalar(x.tape, ag_dtype(x), -1e4));
+}
+static AgVar limit(AgVar x) {
+    return ag_minimum(limit_below(x), ag_scalar(x.tape, ag_dtype(x), 1e4));
+}
+
 static AgVar swish_of(AgVar x, double a, double b) {
-    AgVar z = ag_affine(x, a, 0);
-    if (b != 0) z = ag_mul(x, ag_affine(ag_square(x), b, a));
-    return ag_mul(x, ag_sigmoid(z));
+    AgVar u = limit(x), z = ag_mul(u, ag_affine(ag_square(u), b, a));
+    return ag_mul(limit_below(x), ag_sigmoid(z));
 }
 
 static AgVar gelu_of(AgVar x) {
     const double root_half = 0.70710678118654752440;
-    return ag_mul(x, ag_affine(ag_erf(ag_affine(x, root_half, 0)), .5, .5));
+    AgVar z = ag_affine(limit(x), root_half, 0);
+    return ag_mul(limit_below(x), ag_affine(ag_erf(z), .5, .5));
 }
 
 static AgVar clamp_of(AgVar x, double min, double max) {
