@@ -1,4 +1,4 @@
-/* bench.c -- what a training step of a language model costs.
+/* bench.c -- what a training step of a language model costs, and what recording an op does.
  *
  *     ./bazelw run //bench -- [--case NAME] [--seconds S]
  *
@@ -6,7 +6,10 @@
  * gradients to zero, forward from the carried state, cross-entropy, backward, clipping, update.
  * GFLOP/s count the matrix products only, three times the forward ones, and take a one-hot input
  * as the look-up it can be.  The peak is the fastest product of large square matrices of this
- * run; RSS is the largest of the process up to the end of the case. */
+ * run; RSS is the largest of the process up to the end of the case.
+ *
+ * The case op_overhead times ops on tensors of one element, where the kernel is next to nothing:
+ * overhead is what a recorded call costs more than the bare kernel's. */
 #include <getopt.h>
 #include <jansson.h>
 #include <math.h>
@@ -24,6 +27,7 @@
 #include "optim/optim.h"
 #include "tensor/gemm.h"
 #include "tensor/isa.h"
+#include "tensor/kernels.h"
 #include "tensor/rng.h"
 
 enum { WARM_UP = 2, MIN_STEPS = 5, MAX_STEPS = 100000, PEAK_SIZE = 768 };
@@ -215,14 +219,99 @@ static bool run_case(const Case *c, double budget, double peak) {
     return timing.n > 0 && report(c, timing, peak);
 }
 
+/* ---- what recording costs ---- */
+
+static const char op_overhead[] = "op_overhead";
+enum { CALLS = 1000, MAX_ROUNDS = 10000 };
+
+typedef struct {
+    const char *name;
+    AgVar (*recorded)(const AgVar *x);
+    void (*kernel)(const Tensor *y, const Tensor *x);
+} SmallOp;
+
+static AgVar recorded_add(const AgVar *x) { return ag_add(x[0], x[1]); }
+static AgVar recorded_tanh(const AgVar *x) { return ag_tanh(x[0]); }
+static void kernel_add(const Tensor *y, const Tensor *x) {
+    tensor_binary(TENSOR_ADD, y, &x[0], &x[1]);
+}
+static void kernel_tanh(const Tensor *y, const Tensor *x) { tensor_unary(TENSOR_TANH, y, x); }
+
+static const SmallOp small_ops[] = {{"add", recorded_add, kernel_add},
+                                    {"tanh", recorded_tanh, kernel_tanh}};
+enum { SMALL_OPS = sizeof small_ops / sizeof *small_ops };
+
+/* Nanoseconds a call: the medians of rounds that take turns. */
+typedef struct {
+    double recorded, kernel;
+    int rounds; /* 0: failed */
+} Overhead;
+
+static Overhead time_op(AgTape *t, const SmallOp *op, TensorDtype dtype, double budget) {
+    static double recorded[MAX_ROUNDS], kernel[MAX_ROUNDS];
+    double memory[3] = {0}; /* of either dtype */
+    int64_t one = 1;
+    Tensor y = tensor_wrap(&memory[0], dtype, 1, &one);
+    Tensor x[] = {tensor_wrap(&memory[1], dtype, 1, &one), tensor_wrap(&memory[2], dtype, 1, &one)};
+    tensor_fill(&x[0], 0.5);
+    tensor_fill(&x[1], 0.25);
+    int n = 0;
+    double start = seconds();
+    for (; n < MAX_ROUNDS && (n < MIN_STEPS || seconds() - start < budget); n++) {
+        ag_tape_reset(t);
+        AgVar v[] = {ag_input(t, &x[0]), ag_input(t, &x[1])};
+        double a = seconds();
+        for (int i = 0; i < CALLS; i++) op->recorded(v);
+        double b = seconds();
+        for (int i = 0; i < CALLS; i++) op->kernel(&y, x);
+        double c = seconds();
+        if (!ag_tape_ok(t)) return (Overhead){0, 0, 0};
+        recorded[n] = 1e9 * (b - a) / CALLS;
+        kernel[n] = 1e9 * (c - b) / CALLS;
+    }
+    qsort(recorded, (size_t)n, sizeof *recorded, by_size);
+    qsort(kernel, (size_t)n, sizeof *kernel, by_size);
+    return (Overhead){recorded[n / 2], kernel[n / 2], n};
+}
+
+static bool report_op(const SmallOp *op, TensorDtype dtype, Overhead o) {
+    const char *type = tensor_dtype_name(dtype);
+    printf("%-12s %-4s %s: recorded %6.1f ns, kernel %6.1f ns, overhead %6.1f ns\n", op_overhead,
+           op->name, type, o.recorded, o.kernel, o.recorded - o.kernel);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:i, s:s}", "case", op_overhead, "op",
+                          op->name, "dtype", type, "ns_recorded", o.recorded, "ns_kernel", o.kernel,
+                          "ns_overhead", o.recorded - o.kernel, "n", o.rounds, "isa",
+                          tensor_isa_name(tensor_isa()));
+    bool ok = j && json_dumpf(j, stdout, JSON_REAL_PRECISION(6)) == 0;
+    json_decref(j);
+    printf("\n");
+    fflush(stdout);
+    return ok;
+}
+
+static bool run_op_overhead(double budget) {
+    AgTape *t = ag_tape_new();
+    bool ok = t != NULL;
+    for (int i = 0; i < SMALL_OPS && ok; i++)
+        for (TensorDtype dtype = TENSOR_F32; dtype <= TENSOR_F64 && ok; dtype++) {
+            Overhead o = time_op(t, &small_ops[i], dtype, budget / (2 * SMALL_OPS));
+            ok = o.rounds > 0 && report_op(&small_ops[i], dtype, o);
+        }
+    if (!ok)
+        fprintf(stderr, "bench: %s: %s\n", op_overhead, t ? ag_tape_error(t) : "out of memory");
+    if (t) ag_tape_free(t);
+    return ok;
+}
+
 /* ---- the program ---- */
 
 static int help(void) {
     printf("usage: bench [--case NAME] [--seconds S]\n"
-           "Times training steps on one thread: a table, and a line of JSON for each case.\n"
+           "Times training steps on one thread, and recorded ops: a table, and lines of JSON.\n"
            "  --case NAME   only this one; default: all, which are");
     for (int i = 0; i < CASES; i++) printf(" %s", cases[i].name);
-    printf("\n  --seconds S   time for each case, default 4\n");
+    printf(" %s\n  --seconds S   time for each case, default 4\n",
+           op_overhead);
     return 0;
 }
 
@@ -234,21 +323,28 @@ static int refuse(const char *what, const char *word) {
 static bool is_case(const char *name) {
     for (int i = 0; i < CASES; i++)
         if (strcmp(name, cases[i].name) == 0) return true;
-    return false;
+    return strcmp(name, op_overhead) == 0;
 }
 
-static int run(const char *only, double budget) {
+static bool run_training(const char *only, double budget) {
     double peak = gemm_peak();
-    const char *warning = tensor_isa_warning();
-    if (warning) fprintf(stderr, "bench: %s\n", warning);
     printf("instruction set %s, gemm %s, product of size %d: %.1f GFLOP/s, 1 thread\n",
            tensor_isa_name(tensor_isa()), tensor_gemm_config(), PEAK_SIZE, peak);
     printf("%-18s %9s %9s %6s %9s %6s %11s %8s\n", "case", "ms median", "ms min", "n", "GFLOP/s",
            "peak", "tokens/s", "RSS MiB");
     for (int i = 0; i < CASES; i++)
         if (!only || strcmp(only, cases[i].name) == 0)
-            if (!run_case(&cases[i], budget, peak)) return 1;
-    return 0;
+            if (!run_case(&cases[i], budget, peak)) return false;
+    return true;
+}
+
+static int run(const char *only, double budget) {
+    const char *warning = tensor_isa_warning();
+    if (warning) fprintf(stderr, "bench: %s\n", warning);
+    bool overhead = !only || strcmp(only, op_overhead) == 0;
+    if (!only || !overhead)
+        if (!run_training(only, budget)) return 1;
+    return overhead && !run_op_overhead(budget) ? 1 : 0;
 }
 
 int main(int argc, char **argv) {
