@@ -384,19 +384,93 @@ AgVar ag_cast(AgVar x, TensorDtype dtype);
 
 /* ---- losses and noise --------------------------------------------------------- */
 
+/* How the losses of rows or elements become one: their mean (of nothing: NaN) or sum -> [], or
+ * AG_NONE: as they are.  All losses fail on another reduction. */
 typedef enum { AG_MEAN, AG_SUM, AG_NONE } AgReduction;
 #define AG_IGNORE_INDEX (-100)
 typedef struct {
-    AgReduction reduction; /* AG_MEAN: over the targets that are not ignored */
-    bool has_ignore_index; /* false: AG_IGNORE_INDEX is ignored, PyTorch's default */
-    int64_t ignore_index;  /* within +-2^53 */
+    AgReduction reduction;
+    bool has_ignore_index;  /* false: AG_IGNORE_INDEX is ignored, PyTorch's default */
+    int64_t ignore_index;   /* within +-2^53 */
+    AgVar weight;           /* w [V], of the classes and of the logits' dtype; {0}: all 1 */
+    double label_smoothing; /* e, 0 to 1: the part of a target that is spread over all classes */
 } AgCrossEntropyOptions;
-/* Rows of logits [.., V] against classes target I64 [..]:
- *     loss = logsumexp(x) - x[target], 0 and without gradient where target is ignored,
- * then the mean (NaN if all are ignored) or sum -> [], or each row's -> [..].
- * options NULL: all zero.  Gradient: (softmax(x) - one_hot(target)) g / count.
- * Fails: shapes, V = 0, or a target outside 0..V-1 that is not ignored. */
+
+/* Rows of logits x [.., V] against target I64 [..], the rows' classes, or F32/F64 [.., V], their
+ * probabilities.  With lp = x - logsumexp(x), the log softmax of a row,
+ *     classes:        loss = -(1 - e) w[target] lp[target] - e / V sum_v w[v] lp[v],
+ *                     0 and without gradient where target is ignored; the mean divides by the
+ *                     sum of w[target] over the rows that are not (NaN if there are none)
+ *     probabilities:  loss = - sum_v w[v] ((1 - e) target[v] + e / V) lp[v]; the mean divides by
+ *                     the number of rows.  A class with probability 0 and logit -infinity adds
+ *                     nothing
+ * with the meaning of torch.nn.functional.cross_entropy, whose classes are axis 1 where they are
+ * the last axis here: ag_transpose the logits, no copy is needed before.  options NULL: all zero.
+ * Gradient: logits (softmax(x) - q) g / count, where q is the target with smoothing (and both are
+ * weighted); probabilities and weight receive theirs too.
+ * Fails: shapes, V = 0, a target outside 0..V-1 that is not ignored, label_smoothing outside
+ * 0..1, an ignore_index of 0 or more with probabilities.
+ * Label smoothing: C. Szegedy and others, Rethinking the Inception Architecture for Computer
+ * Vision, CVPR 2016, section 7. */
 AgVar ag_cross_entropy(AgVar logits, AgVar target, const AgCrossEntropyOptions *options);
+/* The same from log-probabilities lp [.., V] and classes: -w[target] lp[target].  Gradient: -w g
+ * at the target, 0 elsewhere; weight likewise.  Fails: as above; label_smoothing is not 0. */
+AgVar ag_nll_loss(AgVar log_probs, AgVar target, const AgCrossEntropyOptions *options);
+
+/* Of each element, with d = x - target.  Gradient: dloss/dd to x, minus that to target.
+ * Fail: x and target differ in shape (they do not broadcast) or dtype. */
+AgVar ag_mse_loss(AgVar x, AgVar target, AgReduction reduction); /* d^2 */
+AgVar ag_l1_loss(AgVar x, AgVar target, AgReduction reduction);  /* |d|.  Gradient at 0: 0 */
+/* d^2 / (2 beta) where |d| < beta, else |d| - beta / 2; beta 0: ag_l1_loss.
+ * R. Girshick, Fast R-CNN, ICCV 2015.  Fails: beta negative or not finite. */
+AgVar ag_smooth_l1_loss(AgVar x, AgVar target, double beta, AgReduction reduction);
+/* d^2 / 2 where |d| < delta, else delta (|d| - delta / 2).  P. J. Huber, Robust Estimation of a
+ * Location Parameter, Annals of Mathematical Statistics 35, 1964.
+ * Fails: delta not above 0 or not finite. */
+AgVar ag_huber_loss(AgVar x, AgVar target, double delta, AgReduction reduction);
+
+typedef struct {
+    AgReduction reduction;
+    AgVar weight;     /* w: broadcasts to x; {0}: 1 */
+    AgVar pos_weight; /* p, of the positive class: broadcasts to x, as [V] to [.., V]; {0}: 1 */
+} AgBceOptions;
+/* Binary cross entropy of each logit x against the probability `target`, of x's shape:
+ *     loss = -w (p target ln sigmoid(x) + (1 - target) ln sigmoid(-x))
+ * without overflow for any x; 0 times an infinite logarithm counts as 0.  The mean is over the
+ * elements, also with w.  options NULL: all zero.
+ * Gradient: x w ((1 - target) sigmoid(x) - p target sigmoid(-x)) g; target, w and p theirs
+ * (target -w x g where p is 1).
+ * Fails: x and target differ in shape, w or p do not broadcast to it, mixed dtypes. */
+AgVar ag_bce_with_logits(AgVar x, AgVar target, const AgBceOptions *options);
+
+typedef struct {
+    AgReduction reduction; /* AG_MEAN: of each row's loss / max(its target length, 1) */
+    int64_t blank;         /* the class that is no label; 0 to V-1 */
+    bool zero_infinity;    /* a row whose target is impossible has loss 0, not infinity */
+} AgCtcOptions;
+/* Connectionist temporal classification: row b's loss is -ln p(l | x), the probability of its
+ * labels l over all ways to align them with its steps.  log_probs x [T, B, V], as from
+ * ag_log_softmax; targets I64 [B, longest], of which row b uses the first target_lengths[b], or
+ * [sum of target_lengths], row after row; input_lengths I64 [B]: row b has that many steps.
+ * With y_t = e^x[t, b] and l' the labels with blanks before, between and after them, n entries:
+ *     a_t(s) = (a_{t-1}(s) + a_{t-1}(s-1) + a_{t-1}(s-2)) y_t(l'_s)
+ *     p(l | x) = a_T(n) + a_T(n-1)
+ * from a_0 = (1, 0, .., 0), where a(s-2) counts only if l'_s is neither blank nor l'_{s-2}; and
+ *     b_t(s) = b_{t+1}(s) y_{t+1}(l'_s) + b_{t+1}(s+1) y_{t+1}(l'_{s+1})
+ *            + b_{t+1}(s+2) y_{t+1}(l'_{s+2})
+ * likewise, from b_T = (0, .., 0, 1, 1), for the
+ * Gradient: x[t, b, v]  -g sum over {s: l'_s = v} of a_t(s) b_t(s) / p(l | x), 0 beyond the row's
+ * length and in rows whose target is impossible (loss infinity).  It is the derivative in
+ * log_probs as they are given, normalised or not, where PyTorch's has a softmax's term in it; the
+ * gradient of the logits before an ag_log_softmax is the same.  Second derivatives exist, by ops:
+ * slower.  All sums are logarithms in double.  options NULL: all zero.
+ * Fails: shapes; a length outside 0..T, or beyond the targets; a target within its row's length
+ * that is outside 0..V-1 or the blank; targets in a row that are not as many as the lengths' sum.
+ * A. Graves, S. Fernandez, F. Gomez, J. Schmidhuber, Connectionist Temporal Classification:
+ * Labelling Unsegmented Sequence Data with Recurrent Neural Networks, ICML 2006: equations 6 to
+ * 8; 10 and 11 without the factor y_t; 14 and 15. */
+AgVar ag_ctc_loss(AgVar log_probs, AgVar targets, AgVar input_lengths, AgVar target_lengths,
+                  const AgCtcOptions *options);
 
 /* In training: each element times 0 with probability p (so a NaN or infinity stays seen), else
  * x / (1 - p); otherwise x itself.

@@ -150,15 +150,17 @@ int64_t tensor_index_invalid(const Tensor *index, int64_t n, const int64_t *skip
 
 /* ---- losses ---- */
 
-/* Rows of logits x [rows, V], target I64 [rows]; loss [rows] = logsumexp(x_n) - x_n[target_n],
- * 0 where target_n is ignore.  For the backward pass lse [rows, 2], F64, receives m = max x_n
- * and log sum_v exp(x_n[v] - m): apart, because their sum would lose the second. */
+/* Rows of logits x [rows, V], target I64 [rows]; loss [rows] = logsumexp(x_n) - sum_v q_n[v]
+ * x_n[v], 0 where target_n is ignore, with q_n[v] = (1 - smoothing) [v = target_n] + smoothing / V.
+ * For the backward pass lse [rows, 2], F64, receives m = max x_n and log sum_v exp(x_n[v] - m):
+ * apart, because their sum would lose the second. */
 void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
-                          const Tensor *target, int64_t ignore);
-/* dx[n, v] = scale[n] (exp(x[n, v] - lse[n, 0] - lse[n, 1]) - [v = target_n]), 0 where
- * target_n is ignore.  scale [rows] may have a stride of 0. */
+                          const Tensor *target, int64_t ignore, double smoothing);
+/* dx[n, v] = scale[n] (exp(x[n, v] - lse[n, 0] - lse[n, 1]) - q_n[v]), 0 where target_n is
+ * ignore.  scale [rows] may have a stride of 0. */
 void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tensor *lse,
-                                   const Tensor *target, int64_t ignore, const Tensor *scale);
+                                   const Tensor *target, int64_t ignore, double smoothing,
+                                   const Tensor *scale);
 
 #ifdef __cplusplus
 }

@@ -343,8 +343,11 @@ static bool is_lse(const Tensor *t, int64_t n) {
            tensor_is_contiguous(t);
 }
 
+/* logsumexp - x, in this order, so that the small log_sum survives a large max. */
+static double below(LogSumExp r, double x) { return (r.max - x) + r.log_sum; }
+
 void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
-                          const Tensor *target, int64_t ignore) {
+                          const Tensor *target, int64_t ignore, double smoothing) {
     const TensorKernels *k = tensor_kernels(x->dtype);
     const Target to = {.dtype = x->dtype};
     assert(x->ndim == 2);
@@ -358,8 +361,11 @@ void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x
         double l = 0;
         if (t != ignore) {
             assert(t >= 0 && t < v);
-            /* in this order, so that the small log_sum survives a large max */
-            l = (r.max - real_at(x->dtype, entry(x, row, t))) + r.log_sum;
+            l = below(r, real_at(x->dtype, entry(x, row, t)));
+            if (smoothing != 0) {
+                const double mean = k->sum_run(v, row, x->stride[1]) / (double)v;
+                l = (1 - smoothing) * l + smoothing * below(r, mean);
+            }
         }
         double *saved = (double *)lse->data + 2 * i;
         saved[0] = r.max;
@@ -376,7 +382,8 @@ static void fill_row(const Tensor *y, void *row, double value) {
 }
 
 void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tensor *lse,
-                                   const Tensor *target, int64_t ignore, const Tensor *scale) {
+                                   const Tensor *target, int64_t ignore, double smoothing,
+                                   const Tensor *scale) {
     const TensorKernels *k = tensor_kernels(x->dtype);
     const Target to = {.dtype = x->dtype};
     assert(x->ndim == 2 && dx->dtype == x->dtype && tensor_same_shape(dx, x));
@@ -395,9 +402,14 @@ void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tens
         const double *saved = (const double *)lse->data + 2 * i;
         /* exp - 1 without cancellation for a target that is nearly certain; read
          * before the row is written, as dx may be x */
+        const double each = smoothing / (double)v;
         const double at_target =
-            c * expm1((real_at(x->dtype, entry(x, row, t)) - saved[0]) - saved[1]);
+            expm1((real_at(x->dtype, entry(x, row, t)) - saved[0]) - saved[1]) + smoothing - each;
         k->exp_scaled(v, dx_row, dx->stride[1], row, x->stride[1], saved[0], c * exp(-saved[1]));
-        put(&to, entry(dx, dx_row, t), at_target);
+        if (smoothing != 0) {
+            k->affine(v, (void *[]){dx_row, dx_row}, (int64_t[]){dx->stride[1], dx->stride[1]},
+                      &(TensorAffine){1, -c * each});
+        }
+        put(&to, entry(dx, dx_row, t), c * at_target);
     }
 }

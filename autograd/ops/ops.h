@@ -55,6 +55,9 @@ static inline AgVar ag_sum_like(AgVar g, AgVar x) {
     return tensor_same_shape(ag_value(g), v) ? g : ag_sum_to(g, v->ndim, v->shape);
 }
 
+/* Losses reduced to their mean or sum, or as they are; op is the name for the error. */
+AgVar ag_reduce_loss(AgVar loss, AgReduction reduction, const char *op);
+
 /* The same elements, with a copy first where strides allow no view. */
 static inline AgVar ag_reshape_like(AgVar g, const Tensor *v) {
     return ag_reshape(g, v->ndim, v->shape);

@@ -77,13 +77,14 @@ static bool logsumexp_value(AgCall *c) {
     return true;
 }
 
-/* Of -infinity only, the sum is flat: 0, where e^(x - y) would be NaN. */
+/* Of -infinity only, the sum is flat: 0.  x - y is NaN there and may not reach the exponential,
+ * or it would come back in the second derivative. */
 static bool logsumexp_vjp(AgVjp *v) {
     const AgOverAxes *o = v->options;
     AgVar x = v->in[0], y = ag_with_kept_axes(v->out[0], x, o->axes);
     AgVar g = ag_with_kept_axes(v->gout[0], x, o->axes);
     AgVar flat = ag_eq(y, ag_scalar(v->tape, ag_dtype(y), -__builtin_inf()));
-    v->gin[0] = ag_masked_fill(ag_mul(g, ag_exp(ag_sub(x, y))), flat, 0);
+    v->gin[0] = ag_mul(g, ag_exp(ag_masked_fill(ag_sub(x, y), flat, -__builtin_inf())));
     return true;
 }
 

@@ -448,30 +448,34 @@ Test(kernels_axes, softmax_survives_extremes) {
 enum { N = 9, V = 75, IGNORE = -100 };
 
 static void expect_cross_entropy(TensorArena *arena, const Tensor *x, const Tensor *target,
-                                 const Tensor *scale) {
+                                 double smoothing, const Tensor *scale) {
     const long double unit = x->dtype == TENSOR_F32 ? 0x1p-24L : 0x1p-53L;
     const int64_t n = N;
     Tensor loss = fresh(arena, x->dtype, 1, &n), lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){n, 2});
     Tensor dx = layout_of(arena, x, REVERSED_AXES);
     tensor_fill(&dx, NAN);
-    tensor_cross_entropy(&loss, &lse, x, target, IGNORE);
-    tensor_cross_entropy_backward(&dx, x, &lse, target, IGNORE, scale);
+    tensor_cross_entropy(&loss, &lse, x, target, IGNORE, smoothing);
+    tensor_cross_entropy_backward(&dx, x, &lse, target, IGNORE, smoothing, scale);
     for (int64_t i = 0; i < N; i++) {
         Tensor row = tensor_select(x, 0, i), d = tensor_select(&dx, 0, i);
         const int64_t t = tensor_get_i64(target, i);
         Line l = line_of(&row);
         long double want_lse = l.max + logl(l.sum);
-        long double want = t == IGNORE ? 0 : l.max - tensor_get(&row, t) + logl(l.sum);
+        long double want = t == IGNORE ? 0 : l.max + logl(l.sum);
+        for (int64_t v = 0; v < V && t != IGNORE; v++)
+            want -= ((v == t) * (1 - smoothing) + smoothing / V) * tensor_get(&row, v);
         long double got_lse = (long double)tensor_get(&lse, 2 * i) + tensor_get(&lse, 2 * i + 1);
         cr_expect(fabsl(got_lse - want_lse) <= 2 * unit * (fabsl(want_lse) + 1));
-        cr_expect(fabsl(tensor_get(&loss, i) - want) <= 4 * unit * want + 8 * 0x1p-53L,
+        cr_expect(fabsl(tensor_get(&loss, i) - want) <= 4 * unit * want + 16 * 0x1p-53L,
                   "%s loss %g, not %Lg", isa_and_dtype(x->dtype), tensor_get(&loss, i), want);
         for (int64_t v = 0; v < V; v++) {
             long double p = expl(tensor_get(&row, v) - want_lse);
-            long double g = t == IGNORE ? 0 : tensor_get(scale, i) * (p - (v == t));
+            long double q = (v == t) * (1 - smoothing) + smoothing / V;
+            long double g = t == IGNORE ? 0 : tensor_get(scale, i) * (p - q);
             long double slack = (8 + fabsl(tensor_get(&row, v) - l.max)) * 8 * unit *
                                 fabsl(tensor_get(scale, i));
             slack = slack * p + 2 * unit * fabsl(g);
+            if (smoothing > 0) slack += 2 * unit * tensor_get(scale, i) * (p + q);
             cr_expect(fabsl(tensor_get(&d, v) - g) <= slack, "%s d %g, not %Lg",
                       isa_and_dtype(x->dtype), tensor_get(&d, v), g);
         }
@@ -494,8 +498,10 @@ Test(kernels_axes, cross_entropy_and_its_gradient_agree_with_their_definitions) 
                 tensor_set(&target, 4, 11);
                 Tensor view = laid_out(arena, &x, layout);
                 Tensor strided = laid_out(arena, &target, layout);
-                expect_cross_entropy(arena, &view, &strided, &scale);
-                expect_cross_entropy(arena, &view, &strided, &all);
+                for (int smoothed = 0; smoothed < 2; smoothed++) {
+                    expect_cross_entropy(arena, &view, &strided, .25 * smoothed, &scale);
+                    expect_cross_entropy(arena, &view, &strided, .25 * smoothed, &all);
+                }
             }
             tensor_arena_reset(arena);
         }
@@ -512,9 +518,9 @@ Test(kernels_axes, the_gradient_of_cross_entropy_may_take_the_place_of_the_logit
             Tensor target = random_tensor(arena, TENSOR_I64, 1, &n, 0, V);
             Tensor loss = fresh(arena, dtype, 1, &n), lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){n, 2});
             Tensor dx = fresh(arena, dtype, 2, x.shape);
-            tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE);
-            tensor_cross_entropy_backward(&dx, &x, &lse, &target, IGNORE, &loss);
-            tensor_cross_entropy_backward(&x, &x, &lse, &target, IGNORE, &loss);
+            tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE, 0);
+            tensor_cross_entropy_backward(&dx, &x, &lse, &target, IGNORE, .125, &loss);
+            tensor_cross_entropy_backward(&x, &x, &lse, &target, IGNORE, .125, &loss);
             cr_expect_eq(first_difference(&x, &dx), -1, "%s", isa_and_dtype(dtype));
         }
         tensor_arena_reset(arena);
@@ -534,7 +540,7 @@ Test(kernels_axes, the_loss_of_a_nearly_certain_target_keeps_its_digits) {
             Tensor loss = fresh(arena, dtype, 1, &one);
             Tensor lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){1, 2});
             tensor_fill(&target, (double)zero);
-            tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE);
+            tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE, 0);
             cr_expect_float_eq(tensor_get(&loss, 0) / log1p(exp(-20.0)), 1, 1e-6, "%s: %g",
                                isa_and_dtype(dtype), tensor_get(&loss, 0));
         }
@@ -556,8 +562,8 @@ Test(kernels_axes, the_gradient_survives_large_logits) {
                 Tensor lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){1, 2});
                 tensor_fill(&target, 0);
                 tensor_fill(&scale, 1);
-                tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE);
-                tensor_cross_entropy_backward(&dx, &x, &lse, &target, IGNORE, &scale);
+                tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE, 0);
+                tensor_cross_entropy_backward(&dx, &x, &lse, &target, IGNORE, 0, &scale);
                 cr_expect_float_eq(tensor_get(&dx, 1), 1 / (1 + exp(-1.0)), 1e-6, "%s %g: %g",
                                    isa_and_dtype(dtype), offset, tensor_get(&dx, 1));
             }
@@ -588,8 +594,8 @@ Test(kernels_axes, an_ignored_row_gives_zeros_whatever_it_holds) {
         tensor_fill(&row, NAN);
         tensor_fill(&target, 3);
         tensor_set(&target, 1, IGNORE);
-        tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE);
-        tensor_cross_entropy_backward(&dx, &x, &lse, &target, IGNORE, &loss);
+        tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE, 0);
+        tensor_cross_entropy_backward(&dx, &x, &lse, &target, IGNORE, .125, &loss);
         cr_expect(tensor_get(&loss, 1) == 0 && tensor_get(&loss, 0) > 0);
         for (int64_t v = 0; v < 40; v++) {
             cr_expect(tensor_get(&dx, 40 + v) == 0 && tensor_get(&dx, v) != 0);
@@ -605,5 +611,5 @@ Test(kernels_axes, a_target_outside_the_vocabulary_is_caught, .signal = SIGABRT)
     Tensor tl = tensor_wrap(loss, TENSOR_F64, 1, &one);
     Tensor ts = tensor_wrap(lse, TENSOR_F64, 2, (int64_t[]){1, 2});
     Tensor tt = tensor_wrap(target, TENSOR_I64, 1, &one);
-    tensor_cross_entropy(&tl, &ts, &tx, &tt, -1);
+    tensor_cross_entropy(&tl, &ts, &tx, &tt, -1, 0);
 }
