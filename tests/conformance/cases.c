@@ -230,6 +230,9 @@ static bool passes(double got, double wanted, CaseTolerance tolerance) {
     return fabs(got - wanted) <= tolerance.absolute + tolerance.relative * fabs(wanted);
 }
 
+/* NaN without its sign, which says nothing. */
+static double shown(double x) { return isnan(x) ? fabs(x) : x; }
+
 /* "[1,0,2]" of a row-major index, "[]" of a scalar. */
 static void write_index(const Tensor *x, int64_t index, char *text, size_t size) {
     int64_t at[TENSOR_MAX_DIMS];
@@ -255,7 +258,8 @@ static void compare_values(Case *c, const char *name, const Tensor *got, const T
     char index[TENSOR_DESCRIBE_SIZE];
     write_index(wanted, first, index, sizeof index);
     case_fail(c, "%s%s%s: got %.17g, wanted %.17g (%lld of %lld differ)", c->setting, name, index,
-              tensor_get(got, first), tensor_get(wanted, first), (long long)differ, (long long)n);
+              shown(tensor_get(got, first)), shown(tensor_get(wanted, first)), (long long)differ,
+              (long long)n);
 }
 
 void case_expect(Case *c, const Tensor *got, CaseTolerance tolerance, const char *format, ...) {

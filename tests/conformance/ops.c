@@ -307,6 +307,8 @@ static void op_embedding(Graph *g) {
     AgVar weight = graph_input(g, "weight"), index = graph_input(g, "index");
     bool padded = case_has_key(g->c, "padding_idx");
     int64_t row = case_int(g->c, "padding_idx", 0);
+    if (padded && (row < -ag_dim(weight, 0) || row >= ag_dim(weight, 0)))
+        case_fail(g->c, "config: `padding_idx` is out of range");
     if (!case_ok(g->c)) return;
     output_y(g, ag_embedding(padded ? without_row(g, weight, row) : weight, index));
 }

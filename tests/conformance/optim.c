@@ -161,11 +161,12 @@ static void clip_value(Case *c, NnGrads *grads) {
 
 void kind_clip(Case *c) {
     const char *how = case_text(c, case_needs(c, "clip"), "");
+    bool norm = strcmp(how, "norm") == 0;
+    if (!norm && strcmp(how, "value") != 0) case_fail(c, "unknown clipping `%.100s`", how);
     NnParamSet *set = make_set(c, "grad");
     for (int j = 0; j < nn_params_count(set); j++) load(c, nn_params_at(set, j)->grad, "grad", j);
-    if (strcmp(how, "norm") == 0) clip_norm(c, nn_params_grads(set));
-    else if (strcmp(how, "value") == 0) clip_value(c, nn_params_grads(set));
-    else case_fail(c, "unknown clipping `%.100s`", how);
+    if (norm) clip_norm(c, nn_params_grads(set));
+    else clip_value(c, nn_params_grads(set));
     for (int j = 0; j < nn_params_count(set); j++)
         case_expect(c, &nn_params_at(set, j)->grad, CASE_FIRST_ORDER, "after.%d", j);
     nn_params_free(set);
