@@ -292,7 +292,7 @@ AgVar ag_sum(AgVar x, AgAxes axes, bool keepdim);  /* 0 of nothing.  Gradient: g
 AgVar ag_mean(AgVar x, AgAxes axes, bool keepdim); /* NaN of nothing.  Gradient: g / n repeated */
 /* Largest; NaN if one is.  Gradient: g shared equally among the largest.
  * Fails: the maximum of nothing. */
-AgVar ag_max(AgVar x, AgAxes axes, bool keepdim);
+AgVar ag_amax(AgVar x, AgAxes axes, bool keepdim);
 /* ln sum e^x, without overflow.  Gradient: g e^(x - y) */
 AgVar ag_logsumexp(AgVar x, AgAxes axes, bool keepdim);
 /* Index of the largest along axis, I64; the first among equals, NaN counts as largest.

@@ -117,7 +117,18 @@ void tensor_where(const Tensor *y, const Tensor *mask, const Tensor *a, const Te
 void tensor_sum(const Tensor *y, const Tensor *x);            /* an empty sum is 0 */
 void tensor_mean(const Tensor *y, const Tensor *x);           /* of nothing: NaN */
 void tensor_accumulate_sum(const Tensor *y, const Tensor *x); /* y += the sum */
-void tensor_max(const Tensor *y, const Tensor *x);            /* NaN if one is; of nothing: -infinity */
+void tensor_prod(const Tensor *y, const Tensor *x);           /* an empty product is 1 */
+void tensor_amax(const Tensor *y, const Tensor *x);           /* NaN if one is; of nothing: -infinity */
+void tensor_amin(const Tensor *y, const Tensor *x);           /* NaN if one is; of nothing: infinity */
+/* sum (x - mean)^2 / max(n - correction, 0), and its square root: in two passes, the deviations
+ * and their sum in double */
+void tensor_var(const Tensor *y, const Tensor *x, int64_t correction);
+void tensor_std(const Tensor *y, const Tensor *x, int64_t correction);
+/* (sum |x|^p)^(1/p), scaled so that no power overflows; p infinity: largest |x|, -infinity:
+ * smallest, 0: how many are not 0; of nothing: 0 (p < 0: infinity) */
+void tensor_norm(const Tensor *y, const Tensor *x, double p);
+
+/* In what follows a scalar counts as a vector of one element: its axis is 0 or -1. */
 
 /* Index of the largest element along axis (the first among equals; NaN counts as
  * largest); y I64 with size 1 at axis, x's size there is at least 1. */
@@ -133,6 +144,21 @@ void tensor_softmax(const Tensor *y, const Tensor *x, int axis);
 void tensor_log_softmax(const Tensor *y, const Tensor *x, int axis);
 void tensor_logsumexp(const Tensor *y, const Tensor *x, int axis);
 
+/* y[t] = x[0] + .. + x[t] along axis (reverse: x[t] + .. + x[n-1]), F32 or F64, the sums taken
+ * in double, one after the other; y of x's shape. */
+void tensor_cumsum(const Tensor *y, const Tensor *x, int axis, bool reverse);
+
+/* The k largest (smallest) elements of each line along axis, the largest (smallest) first, and
+ * their indices, I64; the first of equals first, NaN counts as largest.  values and indices
+ * have size k at axis, 0 <= k <= n.  scratch holds k entries, given back before the return.
+ * Fails (false): out of memory. */
+bool tensor_topk(const Tensor *values, const Tensor *indices, const Tensor *x, int axis,
+                 bool largest, TensorArena *scratch);
+
+/* Of the matrices of x's last two axes, what lies on and below (upper: above) the diagonal
+ * column - row = diagonal; 0 elsewhere.  Any dtype; y contiguous. */
+void tensor_triangle(const Tensor *y, const Tensor *x, int64_t diagonal, bool upper);
+
 /* ---- by index; index I64, any strides, every entry in 0..n-1 (asserted) ---- */
 
 /* y[.., i, ..] = x[.., index[i], ..] along axis; index 1-d; any dtype */
@@ -147,6 +173,20 @@ void tensor_scatter_add(const Tensor *y, int axis, const Tensor *index, const Te
 /* The first entry of index (row-major) outside 0..n-1, or `skip` where allowed:
  * its position, or -1 if there is none. */
 int64_t tensor_index_invalid(const Tensor *index, int64_t n, const int64_t *skip);
+
+/* ---- layer normalisation ---- */
+
+/* Rows of x [rows, n]: y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(var + eps), mean and
+ * biased var of the row, both taken in double, in two passes.  stats [rows, 2], F64, receives
+ * mean and rstd for the backward pass.  weight and bias [n], or NULL.  All contiguous. */
+void tensor_layer_norm(const Tensor *y, const Tensor *stats, const Tensor *x,
+                       const Tensor *weight, const Tensor *bias, double eps);
+/* With z = (x - mean) rstd and h = g weight:
+ *   dx = rstd (h - mean of h - z mean of h z),  dweight = sum g z,  dbias = sum g over rows.
+ * dweight and dbias are F64 [n]; each of the three may be NULL. */
+void tensor_layer_norm_backward(const Tensor *dx, const Tensor *dweight, const Tensor *dbias,
+                                const Tensor *g, const Tensor *x, const Tensor *stats,
+                                const Tensor *weight);
 
 /* ---- losses ---- */
 

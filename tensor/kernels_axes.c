@@ -1,7 +1,9 @@
-/* kernels_axes.c -- reductions over axes, the softmax family, cross entropy. */
+/* kernels_axes.c -- reductions over axes, running sums, the softmax family, cross entropy,
+ * layer normalisation. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tensor/kernels.h"
 #include "tensor/kernels_table.h"
@@ -26,14 +28,39 @@ typedef struct {
     double (*run)(int64_t n, const void *x, int64_t stride);
     void (*rows)(int64_t rows, int64_t row_stride, int64_t n, double *acc, const void *x,
                  int64_t stride);
+    /* Where run and rows are NULL: sums of terms with a number c for each result. */
+    double (*term_run)(int64_t n, const void *x, int64_t stride, double c, double p);
+    void (*term_rows)(int64_t rows, int64_t row_stride, int64_t n, double *acc, const void *x,
+                      int64_t stride, const double *c, double p);
+    double p;
 } Reduction;
+
+/* A reduction in one pass or two: the first gives a pivot (the mean, the largest magnitude),
+ * from which comes the c of the second's terms. */
+typedef struct Plan {
+    Reduction f;
+    const Reduction *first; /* NULL: one pass */
+    double (*c_of)(const struct Plan *, double pivot);
+    double (*finish)(const struct Plan *, double pivot, double value); /* NULL: value it is */
+    double n, divisor; /* of a variance */
+    bool root;
+    double p; /* of a norm */
+} Plan;
 
 static double add(double a, double b) {
     return a + b;
 }
 
+static double multiply(double a, double b) {
+    return a * b;
+}
+
 static double larger(double a, double b) {
     return b > a || b != b ? b : a; /* a NaN in a stays */
+}
+
+static double smaller(double a, double b) {
+    return b < a || b != b ? b : a;
 }
 
 /* Where results go. */
@@ -65,14 +92,18 @@ static void append_axis(TensorLoops *to, const TensorLoops *from, int d) {
     to->ndim++;
 }
 
-/* One result: all of the reduced axes from x on, the last of them in runs. */
-static double reduce_runs(const Reduction *f, const TensorLoops *reduced, void *x) {
+static double reduce_run(const Reduction *f, int64_t n, const void *x, int64_t stride, double c) {
+    return f->run != NULL ? f->run(n, x, stride) : f->term_run(n, x, stride, c, f->p);
+}
+
+/* All of the reduced axes from x on, the last of them in runs. */
+static double reduce_runs(const Reduction *f, const TensorLoops *reduced, void *x, double c) {
     const int inner = reduced->ndim - 1;
     double part = f->identity, total = f->identity;
     int64_t at[TENSOR_MAX_DIMS] = {0};
     int terms = 0;
     do {
-        double term = f->run(reduced->size[inner], x, reduced->stride[inner][X]);
+        double term = reduce_run(f, reduced->size[inner], x, reduced->stride[inner][X], c);
         part = f->combine(part, term);
         if (++terms == PART) {
             total = f->combine(total, part);
@@ -83,17 +114,27 @@ static double reduce_runs(const Reduction *f, const TensorLoops *reduced, void *
     return f->combine(total, part);
 }
 
-static void reduce_by_runs(const Reduction *f, const TensorLoops *kept,
+static double result_of_runs(const Plan *plan, const TensorLoops *reduced, void *x) {
+    double pivot = 0, c = 1;
+    if (plan->first != NULL) {
+        pivot = reduce_runs(plan->first, reduced, x, c);
+        c = plan->c_of(plan, pivot);
+    }
+    double value = reduce_runs(&plan->f, reduced, x, c);
+    return plan->finish != NULL ? plan->finish(plan, pivot, value) : value;
+}
+
+static void reduce_by_runs(const Plan *plan, const TensorLoops *kept,
                            const TensorLoops *reduced, const Target *to, void **p) {
     int64_t at[TENSOR_MAX_DIMS] = {0};
     do {
-        put(to, p[Y], reduce_runs(f, reduced, p[X]));
+        put(to, p[Y], result_of_runs(plan, reduced, p[X]));
     } while (tensor_loops_next(kept, kept->ndim, at, p));
 }
 
 /* Columns of accumulators and how many rows the parts hold. */
 typedef struct {
-    double part[COLUMNS], total[COLUMNS];
+    double part[COLUMNS], total[COLUMNS], pivot[COLUMNS], c[COLUMNS];
     int64_t n, rows;
 } Columns;
 
@@ -109,7 +150,11 @@ static void reduce_rows(const Reduction *f, Columns *c, int64_t rows, int64_t ro
                         const char *x, int64_t stride, int64_t width) {
     while (rows > 0) {
         int64_t k = PART - c->rows < rows ? PART - c->rows : rows;
-        f->rows(k, row_stride, c->n, c->part, x, stride);
+        if (f->rows != NULL) {
+            f->rows(k, row_stride, c->n, c->part, x, stride);
+        } else {
+            f->term_rows(k, row_stride, c->n, c->part, x, stride, c->c, f->p);
+        }
         x += k * row_stride * width;
         rows -= k;
         c->rows += k;
@@ -135,8 +180,27 @@ static void reduce_columns(const Reduction *f, const TensorLoops *reduced, Colum
     empty_parts(f, c);
 }
 
+static void results_of_columns(const Plan *plan, const TensorLoops *reduced, Columns *c, void *x,
+                               int64_t stride, int64_t width) {
+    for (int64_t j = 0; j < c->n; j++) {
+        c->pivot[j] = 0;
+        c->c[j] = 1;
+    }
+    if (plan->first != NULL) {
+        reduce_columns(plan->first, reduced, c, x, stride, width);
+        for (int64_t j = 0; j < c->n; j++) {
+            c->pivot[j] = c->total[j];
+            c->c[j] = plan->c_of(plan, c->pivot[j]);
+        }
+    }
+    reduce_columns(&plan->f, reduced, c, x, stride, width);
+    for (int64_t j = 0; plan->finish != NULL && j < c->n; j++) {
+        c->total[j] = plan->finish(plan, c->pivot[j], c->total[j]);
+    }
+}
+
 /* Columns run along the last kept axis. */
-static void reduce_by_columns(const Reduction *f, const TensorLoops *kept,
+static void reduce_by_columns(const Plan *plan, const TensorLoops *kept,
                               const TensorLoops *reduced, const Target *to, void **p) {
     const int inner = kept->ndim - 1;
     const int64_t n = inner < 0 ? 1 : kept->size[inner];
@@ -147,8 +211,8 @@ static void reduce_by_columns(const Reduction *f, const TensorLoops *kept,
     do {
         for (int64_t j = 0; j < n; j += COLUMNS) {
             c.n = n - j < COLUMNS ? n - j : COLUMNS;
-            reduce_columns(f, reduced, &c, (char *)p[X] + j * x_stride * kept->width[X],
-                           x_stride, kept->width[X]);
+            results_of_columns(plan, reduced, &c, (char *)p[X] + j * x_stride * kept->width[X],
+                               x_stride, kept->width[X]);
             for (int64_t k = 0; k < c.n; k++) {
                 put(to, (char *)p[Y] + (j + k) * y_step, c.total[k]);
             }
@@ -156,9 +220,10 @@ static void reduce_by_columns(const Reduction *f, const TensorLoops *kept,
     } while (tensor_loops_next(kept, inner, at, p));
 }
 
-static void reduce_nothing(const Reduction *f, const Tensor *y, bool accumulate) {
+static void reduce_nothing(const Plan *plan, const Tensor *y, bool accumulate) {
+    const double value = plan->f.identity, pivot = plan->first ? plan->first->identity : 0;
     if (!accumulate) {
-        tensor_fill(y, f->identity);
+        tensor_fill(y, plan->finish != NULL ? plan->finish(plan, pivot, value) : value);
     }
 }
 
@@ -171,14 +236,14 @@ static bool wants_runs(const TensorLoops *kept, const TensorLoops *reduced,
     return innermost_is_reduced ? r >= SHORT_AXIS || r >= k : k < SHORT_AXIS && k < r;
 }
 
-static void reduce(const Reduction *f, const Tensor *y, const Tensor *x, bool accumulate,
+static void reduce(const Plan *plan, const Tensor *y, const Tensor *x, bool accumulate,
                    double count) {
     assert(x->dtype == y->dtype && x->ndim == y->ndim);
     assert(!tensor_is_overlapping(y));
     TensorLoops all;
     tensor_loops(&all, 2, (const Tensor *[]){x, y}, x->ndim, x->shape);
     if (all.count == 0) {
-        reduce_nothing(f, y, accumulate);
+        reduce_nothing(plan, y, accumulate);
         return;
     }
     tensor_loops_sort(&all);
@@ -191,7 +256,7 @@ static void reduce(const Reduction *f, const Tensor *y, const Tensor *x, bool ac
     const Target to = {.dtype = y->dtype, .accumulate = accumulate, .count = count};
     void *p[] = {x->data, y->data};
     (wants_runs(&kept, &reduced, innermost_is_reduced) ? reduce_by_runs : reduce_by_columns)(
-        f, &kept, &reduced, &to, p);
+        plan, &kept, &reduced, &to, p);
 }
 
 static Reduction sum_of(TensorDtype dtype) {
@@ -199,31 +264,147 @@ static Reduction sum_of(TensorDtype dtype) {
     return (Reduction){.identity = 0, .combine = add, .run = k->sum_run, .rows = k->sum_rows};
 }
 
+static Reduction terms_of(TensorDtype dtype, TensorTerm term, double p) {
+    const TensorKernels *k = tensor_kernels(dtype);
+    return (Reduction){.identity = 0,
+                       .combine = add,
+                       .term_run = k->term_run[term],
+                       .term_rows = k->term_rows[term],
+                       .p = p};
+}
+
+static Reduction extreme_of(TensorDtype dtype, TensorExtreme extreme) {
+    const TensorKernels *k = tensor_kernels(dtype);
+    const double start[] = {[TENSOR_MAX] = -INFINITY, [TENSOR_MIN] = INFINITY,
+                            [TENSOR_ABS_MAX] = 0,     [TENSOR_ABS_MIN] = INFINITY};
+    const bool largest = extreme == TENSOR_MAX || extreme == TENSOR_ABS_MAX;
+    return (Reduction){.identity = start[extreme],
+                       .combine = largest ? larger : smaller,
+                       .run = k->extreme_run[extreme],
+                       .rows = k->extreme_rows[extreme]};
+}
+
 void tensor_sum(const Tensor *y, const Tensor *x) {
-    Reduction f = sum_of(y->dtype);
-    reduce(&f, y, x, false, 0);
+    Plan plan = {.f = sum_of(y->dtype)};
+    reduce(&plan, y, x, false, 0);
 }
 
 void tensor_mean(const Tensor *y, const Tensor *x) {
     const int64_t results = tensor_numel(y), n = tensor_numel(x);
-    Reduction f = sum_of(y->dtype);
+    Plan plan = {.f = sum_of(y->dtype)};
     if (n > 0) {
-        reduce(&f, y, x, false, (double)(n / results));
+        reduce(&plan, y, x, false, (double)(n / results));
     } else {
         tensor_fill(y, NAN);
     }
 }
 
 void tensor_accumulate_sum(const Tensor *y, const Tensor *x) {
-    Reduction f = sum_of(y->dtype);
-    reduce(&f, y, x, true, 0);
+    Plan plan = {.f = sum_of(y->dtype)};
+    reduce(&plan, y, x, true, 0);
 }
 
-void tensor_max(const Tensor *y, const Tensor *x) {
+void tensor_prod(const Tensor *y, const Tensor *x) {
     const TensorKernels *k = tensor_kernels(y->dtype);
-    Reduction f = {
-        .identity = -INFINITY, .combine = larger, .run = k->max_run, .rows = k->max_rows};
-    reduce(&f, y, x, false, 0);
+    Plan plan = {.f = {.identity = 1,
+                       .combine = multiply,
+                       .run = k->prod_run,
+                       .rows = k->prod_rows}};
+    reduce(&plan, y, x, false, 0);
+}
+
+void tensor_amax(const Tensor *y, const Tensor *x) {
+    Plan plan = {.f = extreme_of(y->dtype, TENSOR_MAX)};
+    reduce(&plan, y, x, false, 0);
+}
+
+void tensor_amin(const Tensor *y, const Tensor *x) {
+    Plan plan = {.f = extreme_of(y->dtype, TENSOR_MIN)};
+    reduce(&plan, y, x, false, 0);
+}
+
+/* ---- variance: squared deviations from the mean ---- */
+
+static double mean_of_sum(const Plan *plan, double sum) {
+    return sum / plan->n;
+}
+
+static double variance_of(const Plan *plan, double sum, double squares) {
+    (void)sum;
+    const double variance = squares / plan->divisor;
+    return plan->root ? sqrt(variance) : variance;
+}
+
+static void variance(const Tensor *y, const Tensor *x, int64_t correction, bool root) {
+    double n = 1;
+    for (int d = 0; d < x->ndim; d++) {
+        n *= y->shape[d] == 1 ? (double)x->shape[d] : 1;
+    }
+    const Reduction sum = sum_of(x->dtype);
+    Plan plan = {.f = terms_of(x->dtype, TENSOR_DEVIATION, 0),
+                 .first = &sum,
+                 .c_of = mean_of_sum,
+                 .finish = variance_of,
+                 .n = n,
+                 .divisor = fmax(n - (double)correction, 0),
+                 .root = root};
+    reduce(&plan, y, x, false, 0);
+}
+
+void tensor_var(const Tensor *y, const Tensor *x, int64_t correction) {
+    variance(y, x, correction, false);
+}
+
+void tensor_std(const Tensor *y, const Tensor *x, int64_t correction) {
+    variance(y, x, correction, true);
+}
+
+/* ---- norms ----
+ * Elements are scaled by a power of two near their largest magnitude (for p < 0 the smallest),
+ * so that powers neither overflow nor vanish. */
+
+static double scale_to_one(const Plan *plan, double magnitude) {
+    int exponent = 0;
+    (void)plan;
+    if (magnitude == 0 || !isfinite(magnitude)) {
+        return 1;
+    }
+    frexp(magnitude, &exponent);
+    return ldexp(1, exponent > -1023 ? -exponent : 1023);
+}
+
+/* Of 0, infinity and NaN the magnitude itself is the norm, for every p. */
+static double norm_of_scaled(const Plan *plan, double magnitude, double sum) {
+    if (magnitude == 0 || !isfinite(magnitude)) {
+        return magnitude;
+    }
+    const double root = plan->p == 2 ? sqrt(sum) : pow(sum, 1 / plan->p);
+    return root / scale_to_one(plan, magnitude);
+}
+
+static double root_of_sum(const Plan *plan, double magnitude, double sum) {
+    (void)plan, (void)magnitude;
+    return sqrt(sum);
+}
+
+void tensor_norm(const Tensor *y, const Tensor *x, double p) {
+    const TensorDtype dtype = x->dtype;
+    const Reduction pivot = extreme_of(dtype, p < 0 ? TENSOR_ABS_MIN : TENSOR_ABS_MAX);
+    Plan plan = {.p = p};
+    if (isinf(p)) {
+        plan.f = pivot;
+    } else if (p == 0 || p == 1) {
+        plan.f = terms_of(dtype, p == 0 ? TENSOR_NONZERO : TENSOR_MAGNITUDE, p);
+    } else if (p == 2 && dtype == TENSOR_F32) { /* no square of a float leaves double's range */
+        plan.f = terms_of(dtype, TENSOR_SCALED_SQUARE, p);
+        plan.finish = root_of_sum;
+    } else {
+        plan.f = terms_of(dtype, p == 2 ? TENSOR_SCALED_SQUARE : TENSOR_SCALED_POWER, p);
+        plan.first = &pivot;
+        plan.c_of = scale_to_one;
+        plan.finish = norm_of_scaled;
+    }
+    reduce(&plan, y, x, false, 0);
 }
 
 /* ---- along one axis ---- */
@@ -231,23 +412,24 @@ void tensor_max(const Tensor *y, const Tensor *x) {
 /* The nest over all axes but one, and that axis. */
 typedef struct {
     TensorLoops l;
-    int64_t n, y_stride, x_stride;
+    int64_t n, y_n, y_stride, x_stride; /* sizes and strides of x's line and y's */
     void *p[2]; /* y, x */
 } Lines;
 
 /* y's size along axis is that of x, or 1. */
 static void lines_along(Lines *s, const Tensor *y, const Tensor *x, int axis) {
-    const int d = tensor_axis(x, axis);
-    Tensor u = *y, v = *x;
-    assert(d >= 0 && y->ndim == x->ndim);
-    assert(y->shape[d] == x->shape[d] || y->shape[d] == 1);
+    Tensor u = tensor_at_least_1d(y), v = tensor_at_least_1d(x);
+    const int d = tensor_axis(&v, axis);
+    assert(d >= 0 && u.ndim == v.ndim);
+    assert(u.shape[d] == v.shape[d] || u.shape[d] == 1);
+    s->n = v.shape[d];
+    s->y_n = u.shape[d];
+    s->y_stride = u.stride[d];
+    s->x_stride = v.stride[d];
     u.shape[d] = v.shape[d] = 1;
     assert(tensor_same_shape(&u, &v));
-    tensor_loops(&s->l, 2, (const Tensor *[]){&u, &v}, x->ndim, u.shape);
+    tensor_loops(&s->l, 2, (const Tensor *[]){&u, &v}, v.ndim, u.shape);
     tensor_loops_sort(&s->l);
-    s->n = x->shape[d];
-    s->y_stride = y->stride[d];
-    s->x_stride = x->stride[d];
     s->p[0] = y->data;
     s->p[1] = x->data;
 }
@@ -257,7 +439,7 @@ void tensor_argmax(const Tensor *y, const Tensor *x, int axis) {
     Lines s;
     int64_t at[TENSOR_MAX_DIMS] = {0};
     lines_along(&s, y, x, axis);
-    assert(y->dtype == TENSOR_I64 && y->shape[tensor_axis(y, axis)] == 1 && s.n >= 1);
+    assert(y->dtype == TENSOR_I64 && s.y_n == 1 && s.n >= 1);
     if (s.l.count == 0) {
         return;
     }
@@ -290,6 +472,45 @@ void tensor_log_softmax(const Tensor *y, const Tensor *x, int axis) {
     each_line(tensor_kernels(x->dtype)->log_softmax, y, x, axis);
 }
 
+/* The lines along the innermost of the other axes, a block of them side by side. */
+static void cumsum_side_by_side(const Lines *s, const TensorKernels *k, void **p) {
+    const int inner = s->l.ndim - 1;
+    const int64_t lines = s->l.size[inner], *step = s->l.stride[inner];
+    double acc[COLUMNS];
+    for (int64_t j = 0; j < lines; j += COLUMNS) {
+        const int64_t m = lines - j < COLUMNS ? lines - j : COLUMNS;
+        memset(acc, 0, sizeof acc);
+        k->cumsum(s->n, m, (char *)p[0] + j * step[0] * s->l.width[0], s->y_stride, step[0],
+                  (char *)p[1] + j * step[1] * s->l.width[1], s->x_stride, step[1], acc);
+    }
+}
+
+void tensor_cumsum(const Tensor *y, const Tensor *x, int axis, bool reverse) {
+    const TensorKernels *k = tensor_kernels(x->dtype);
+    Tensor u = tensor_at_least_1d(y), v = tensor_at_least_1d(x);
+    if (reverse) {
+        u = tensor_flip(&u, axis);
+        v = tensor_flip(&v, axis);
+    }
+    Lines s;
+    int64_t at[TENSOR_MAX_DIMS] = {0};
+    lines_along(&s, &u, &v, axis);
+    assert(y->dtype == x->dtype && tensor_same_shape(y, x) && !tensor_is_overlapping(y));
+    if (s.l.count == 0 || s.n == 0) {
+        return;
+    }
+    const int inner = s.l.ndim - 1;
+    const bool side_by_side = inner >= 0 && llabs(s.y_stride) > llabs(s.l.stride[inner][0]);
+    do {
+        double sum = 0;
+        if (side_by_side) {
+            cumsum_side_by_side(&s, k, s.p);
+        } else {
+            k->cumsum(s.n, 1, s.p[0], s.y_stride, 0, s.p[1], s.x_stride, 0, &sum);
+        }
+    } while (tensor_loops_next(&s.l, side_by_side ? inner : s.l.ndim, at, s.p));
+}
+
 /* The maximum of a line and log sum exp(x - max); 0 where the maximum is not finite:
  * their sum is the logarithm of the sum of exponentials in every case. */
 typedef struct {
@@ -310,7 +531,7 @@ void tensor_logsumexp(const Tensor *y, const Tensor *x, int axis) {
     Lines s;
     int64_t at[TENSOR_MAX_DIMS] = {0};
     lines_along(&s, y, x, axis);
-    assert(y->dtype == x->dtype && y->shape[tensor_axis(y, axis)] == 1);
+    assert(y->dtype == x->dtype && s.y_n == 1);
     if (s.l.count == 0) {
         return;
     }
@@ -411,5 +632,68 @@ void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tens
                       &(TensorAffine){1, -c * each});
         }
         put(&to, entry(dx, dx_row, t), c * at_target);
+    }
+}
+
+/* ---- layer normalisation ---- */
+
+static bool is_matrix(const Tensor *t, TensorDtype dtype, int64_t rows, int64_t n) {
+    return t->dtype == dtype && t->ndim == 2 && t->shape[0] == rows && t->shape[1] == n &&
+           tensor_is_contiguous(t);
+}
+
+static bool is_row_or_null(const Tensor *t, TensorDtype dtype, int64_t n) {
+    return t == NULL || (is_row_vector(t, dtype, n) && tensor_is_contiguous(t));
+}
+
+static const void *data_of(const Tensor *t) {
+    return t != NULL ? t->data : NULL;
+}
+
+void tensor_layer_norm(const Tensor *y, const Tensor *stats, const Tensor *x,
+                       const Tensor *weight, const Tensor *bias, double eps) {
+    const TensorKernels *k = tensor_kernels(x->dtype);
+    const int64_t rows = x->shape[0], n = x->shape[1];
+    const int64_t row_size = n * (int64_t)tensor_dtype_size(x->dtype);
+    assert(is_matrix(x, x->dtype, rows, n) && is_matrix(y, x->dtype, rows, n));
+    assert(is_matrix(stats, TENSOR_F64, rows, 2));
+    assert(is_row_or_null(weight, x->dtype, n) && is_row_or_null(bias, x->dtype, n));
+    for (int64_t i = 0; i < rows; i++) {
+        const char *from = (const char *)x->data + i * row_size;
+        double *stat = (double *)stats->data + 2 * i;
+        const double mean = k->sum_run(n, from, 1) / (double)n;
+        const double squares = k->term_run[TENSOR_DEVIATION](n, from, 1, mean, 0);
+        stat[0] = mean;
+        stat[1] = 1 / sqrt(squares / (double)n + eps);
+        k->layer_norm(n, (char *)y->data + i * row_size, from, data_of(weight), data_of(bias),
+                      stat[0], stat[1]);
+    }
+}
+
+static double *sums_of(const Tensor *sums, int64_t n) {
+    if (sums == NULL) {
+        return NULL;
+    }
+    assert(is_row_vector(sums, TENSOR_F64, n) && tensor_is_contiguous(sums));
+    tensor_fill(sums, 0);
+    return sums->data;
+}
+
+void tensor_layer_norm_backward(const Tensor *dx, const Tensor *dweight, const Tensor *dbias,
+                                const Tensor *g, const Tensor *x, const Tensor *stats,
+                                const Tensor *weight) {
+    const TensorKernels *k = tensor_kernels(x->dtype);
+    const int64_t rows = x->shape[0], n = x->shape[1];
+    const int64_t row_size = n * (int64_t)tensor_dtype_size(x->dtype);
+    assert(is_matrix(x, x->dtype, rows, n) && is_matrix(g, x->dtype, rows, n));
+    assert(dx == NULL || is_matrix(dx, x->dtype, rows, n));
+    assert(is_matrix(stats, TENSOR_F64, rows, 2) && is_row_or_null(weight, x->dtype, n));
+    double *dw = sums_of(dweight, n), *db = sums_of(dbias, n);
+    for (int64_t i = 0; i < rows; i++) {
+        const double *stat = (const double *)stats->data + 2 * i;
+        k->layer_norm_backward(n, dx != NULL ? (char *)dx->data + i * row_size : NULL, dw, db,
+                               (const char *)g->data + i * row_size,
+                               (const char *)x->data + i * row_size, data_of(weight), stat[0],
+                               stat[1]);
     }
 }

@@ -15,8 +15,10 @@ static int64_t checked(int64_t index, int64_t n) {
 
 /* For every i, run over the slices to[.., ti, ..] and from[.., fi, ..] along axis,
  * where one of ti and fi is i and the other is index[i]. */
-static void each_slice(const Tensor *to, const Tensor *from, int axis, const Tensor *index,
-                       bool index_is_to, TensorRun *run) {
+static void each_slice(const Tensor *y_or_scalar, const Tensor *x_or_scalar, int axis,
+                       const Tensor *index, bool index_is_to, TensorRun *run) {
+    const Tensor vectors[] = {tensor_at_least_1d(y_or_scalar), tensor_at_least_1d(x_or_scalar)};
+    const Tensor *to = &vectors[0], *from = &vectors[1];
     const int64_t n = index->shape[0], *entry = index->data;
     const Tensor *indexed = index_is_to ? to : from, *counted = index_is_to ? from : to;
     const int d = tensor_axis(indexed, axis);
@@ -109,22 +111,26 @@ void tensor_gather(const Tensor *y, const Tensor *x, int axis, const Tensor *ind
                                       [TENSOR_F64] = gather_f64,
                                       [TENSOR_I64] = gather_i64,
                                       [TENSOR_U8] = gather_u8};
-    const int d = tensor_axis(x, axis);
+    const Tensor to = tensor_at_least_1d(y), from = tensor_at_least_1d(x);
+    const Tensor places = tensor_at_least_1d(index);
+    const int d = tensor_axis(&from, axis);
     assert(x->dtype == y->dtype);
     TensorLoops l;
-    index_loops(&l, y, x, d, index);
-    Axis o = {.size = x->shape[d], .stride = x->stride[d]};
+    index_loops(&l, &to, &from, d, &places);
+    Axis o = {.size = from.shape[d], .stride = from.stride[d]};
     tensor_loops_sort(&l);
     tensor_loops_run(&l, (void *[]){y->data, x->data, index->data}, runs[y->dtype], &o);
 }
 
 void tensor_scatter_add(const Tensor *y, int axis, const Tensor *index, const Tensor *g) {
-    const int d = tensor_axis(y, axis);
+    const Tensor to = tensor_at_least_1d(y), from = tensor_at_least_1d(g);
+    const Tensor places = tensor_at_least_1d(index);
+    const int d = tensor_axis(&to, axis);
     assert(g->dtype == y->dtype && tensor_dtype_is_float(y->dtype));
     assert(!tensor_is_overlapping(y));
     TensorLoops l;
-    index_loops(&l, g, y, d, index);
-    Axis o = {.size = y->shape[d], .stride = y->stride[d]};
+    index_loops(&l, &from, &to, d, &places);
+    Axis o = {.size = to.shape[d], .stride = to.stride[d]};
     /* Only elements that differ along the axis alone can meet in one place of y, and
      * every order of loops goes up along it: the sums are those of row-major order. */
     tensor_loops_sort(&l);

@@ -15,6 +15,25 @@ typedef struct {
     double scale, shift;
 } TensorAffine; /* the options of `affine` */
 
+/* What a reduction may look for. */
+typedef enum {
+    TENSOR_MAX,
+    TENSOR_MIN,
+    TENSOR_ABS_MAX,
+    TENSOR_ABS_MIN,
+    TENSOR_EXTREME_COUNT
+} TensorExtreme;
+
+/* What a reduction may add up, in double; c is a number of the result's own. */
+typedef enum {
+    TENSOR_DEVIATION,     /* (x - c)^2 */
+    TENSOR_MAGNITUDE,     /* |x| */
+    TENSOR_SCALED_SQUARE, /* (x c)^2 */
+    TENSOR_SCALED_POWER,  /* (|x| c)^p */
+    TENSOR_NONZERO,       /* 1 where x is not 0 */
+    TENSOR_TERM_COUNT
+} TensorTerm;
+
 typedef struct {
     double a, b;
 } TensorActivationOptions; /* of both runs of an activation */
@@ -28,16 +47,27 @@ typedef struct {
     TensorRun *affine;
     TensorRun *accumulate;
 
-    /* Over one run: the sum, the largest element (NaN if one is; -infinity if n = 0). */
+    /* Over one run: the sum, the product. */
     double (*sum_run)(int64_t n, const void *x, int64_t stride);
-    double (*max_run)(int64_t n, const void *x, int64_t stride);
+    double (*prod_run)(int64_t n, const void *x, int64_t stride);
+    /* The extreme; NaN if one is; of n = 0, what every element would replace. */
+    double (*extreme_run[TENSOR_EXTREME_COUNT])(int64_t n, const void *x, int64_t stride);
 
     /* Over rows, which start row_stride apart: acc[j] gets the n columns added
-     * (compared) that lie `stride` apart. */
+     * (multiplied, compared) that lie `stride` apart. */
     void (*sum_rows)(int64_t rows, int64_t row_stride, int64_t n, double *acc, const void *x,
                      int64_t stride);
-    void (*max_rows)(int64_t rows, int64_t row_stride, int64_t n, double *acc, const void *x,
-                     int64_t stride);
+    void (*prod_rows)(int64_t rows, int64_t row_stride, int64_t n, double *acc, const void *x,
+                      int64_t stride);
+    void (*extreme_rows[TENSOR_EXTREME_COUNT])(int64_t rows, int64_t row_stride, int64_t n,
+                                               double *acc, const void *x, int64_t stride);
+
+    /* Likewise the sum of terms; column j has c[j]. */
+    double (*term_run[TENSOR_TERM_COUNT])(int64_t n, const void *x, int64_t stride, double c,
+                                          double p);
+    void (*term_rows[TENSOR_TERM_COUNT])(int64_t rows, int64_t row_stride, int64_t n,
+                                         double *acc, const void *x, int64_t stride,
+                                         const double *c, double p);
 
     /* The first i with x[i] = the largest; n >= 1; NaN counts as largest. */
     int64_t (*argmax_run)(int64_t n, const void *x, int64_t stride);
@@ -50,6 +80,17 @@ typedef struct {
     /* y = scale exp(x - shift); scale and shift are of the float type already. */
     void (*exp_scaled)(int64_t n, void *y, int64_t y_stride, const void *x, int64_t x_stride,
                        double shift, double scale);
+
+    /* Running sums of `lines` lines, n steps each; acc holds the sums so far. */
+    void (*cumsum)(int64_t n, int64_t lines, void *y, int64_t y_step, int64_t y_line,
+                   const void *x, int64_t x_step, int64_t x_line, double *acc);
+
+    /* One contiguous row; weight, bias, dx, dweight and dbias may be NULL. */
+    void (*layer_norm)(int64_t n, void *y, const void *x, const void *weight, const void *bias,
+                       double mean, double rstd);
+    void (*layer_norm_backward)(int64_t n, void *dx, double *dweight, double *dbias,
+                                const void *g, const void *x, const void *weight, double mean,
+                                double rstd);
 } TensorKernels;
 
 typedef struct {

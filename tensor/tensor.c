@@ -213,6 +213,30 @@ Tensor tensor_narrow(const Tensor *x, int axis, int64_t start, int64_t length) {
     return moved(y, length ? start * x->stride[axis] : 0);
 }
 
+/* Counted from the front, and cut to 0..n. */
+static int64_t cut(int64_t index, int64_t n) {
+    if (index < 0) index += n;
+    return index < 0 ? 0 : index > n ? n : index;
+}
+
+Tensor tensor_slice(const Tensor *x, int axis, int64_t start, int64_t end, int64_t step) {
+    axis = tensor_axis(x, axis);
+    if (axis < 0 || step < 1) return tensor_nil();
+    int64_t n = x->shape[axis], from = cut(start, n), length = cut(end, n) - from;
+    Tensor y = tensor_narrow(x, axis, from, length > 0 ? length : 0);
+    y.shape[axis] = y.shape[axis] / step + (y.shape[axis] % step != 0);
+    if (y.shape[axis] > 1) y.stride[axis] *= step;
+    return y;
+}
+
+Tensor tensor_flip(const Tensor *x, int axis) {
+    axis = tensor_axis(x, axis);
+    if (axis < 0) return tensor_nil();
+    Tensor y = *x;
+    y.stride[axis] = -x->stride[axis];
+    return moved(y, tensor_numel(x) ? (x->shape[axis] - 1) * x->stride[axis] : 0);
+}
+
 static Tensor without_axis(Tensor x, int axis) {
     x.ndim--;
     for (int d = axis; d < x.ndim; d++) {
@@ -307,6 +331,8 @@ Tensor tensor_unsqueeze(const Tensor *x, int axis) {
     y.shape[axis] = 1;
     return y;
 }
+
+Tensor tensor_at_least_1d(const Tensor *x) { return x->ndim ? *x : tensor_unsqueeze(x, 0); }
 
 /* ---- elements ---- */
 

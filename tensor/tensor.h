@@ -38,7 +38,8 @@ typedef struct {
     TensorDtype dtype;
     int ndim;
     int64_t shape[TENSOR_MAX_DIMS];
-    int64_t stride[TENSOR_MAX_DIMS]; /* in elements; 0 repeats one element along an axis */
+    /* in elements; 0 repeats one element along an axis, below 0 it runs backwards from data */
+    int64_t stride[TENSOR_MAX_DIMS];
     void *data;
 } Tensor;
 
@@ -83,6 +84,11 @@ bool tensor_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t
 Tensor tensor_expand(const Tensor *x, int ndim, const int64_t *shape);
 /* x[.., start:start+length, ..].  Fails (nil): axis or range outside x. */
 Tensor tensor_narrow(const Tensor *x, int axis, int64_t start, int64_t length);
+/* x[.., start:end:step, ..] as in Python: a negative start or end counts from the end, and both
+ * are cut to the axis.  Fails (nil): axis outside x, step below 1. */
+Tensor tensor_slice(const Tensor *x, int axis, int64_t start, int64_t end, int64_t step);
+/* x in reverse order along axis.  Fails (nil): axis outside x. */
+Tensor tensor_flip(const Tensor *x, int axis);
 /* x[.., index, ..], without the axis.  Fails (nil): axis or index outside x. */
 Tensor tensor_select(const Tensor *x, int axis, int64_t index);
 /* Fails (nil): an axis outside x. */
@@ -94,6 +100,8 @@ Tensor tensor_permute(const Tensor *x, const int *axes);
 Tensor tensor_reshape(const Tensor *x, int ndim, const int64_t *shape);
 /* A size of 1 put in before axis (0..ndim).  Fails (nil): axis, or ndim is at its maximum. */
 Tensor tensor_unsqueeze(const Tensor *x, int axis);
+/* x itself, or a scalar as a vector of its one element. */
+Tensor tensor_at_least_1d(const Tensor *x);
 
 /* ---- elements, by the flat row-major index; for tests, printing and small data ---- */
 

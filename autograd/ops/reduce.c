@@ -133,7 +133,7 @@ static bool max_shape(AgCall *c) {
 
 static bool max_value(AgCall *c) {
     Tensor y = ag_kept_view(c);
-    tensor_max(&y, c->in[0]);
+    tensor_amax(&y, c->in[0]);
     return true;
 }
 
@@ -153,10 +153,10 @@ static const AgSample max_errors[] = {
     {"nothing", 1, {AG_IN(-1, 1, 3, 0)}, AG_WITH(AgOverAxes, {1, {1}}, false), "of nothing"},
     {0},
 };
-const AgOp ag_op_max = {"max",   "maximum over axes", "f:f",       max_shape,  max_value,
+const AgOp ag_op_amax = {"max",   "maximum over axes", "f:f",       max_shape,  max_value,
                         max_vjp, NULL,                max_samples, max_errors, false};
-AgVar ag_max(AgVar x, AgAxes axes, bool keepdim) {
-    return over_axes(&ag_op_max, x, axes, keepdim);
+AgVar ag_amax(AgVar x, AgAxes axes, bool keepdim) {
+    return over_axes(&ag_op_amax, x, axes, keepdim);
 }
 
 /* ---- sum_to ---- */

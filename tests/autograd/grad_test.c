@@ -314,7 +314,7 @@ Test(grad, ties_share_and_kinks_are_flat_on_one_side) {
     cr_assert(ag_grad(ag_minimum(a, b), ones, 2, in, g, false));
     cr_expect(ag_item(g[0]) == .5 && ag_item(g[1]) == .5);
     AgVar x = ag_full(t, TENSOR_F64, 1, (int64_t[]){4}, 7);
-    cr_assert(ag_grad(ag_max(x, AG_ALL_AXES, false), ones, 1, &x, g, false));
+    cr_assert(ag_grad(ag_amax(x, AG_ALL_AXES, false), ones, 1, &x, g, false));
     for (int i = 0; i < 4; i++) cr_expect_eq(tensor_get(ag_value(g[0]), i), .25);
     AgVar zero = scalar(0);
     cr_expect_eq(derivative(ag_relu(zero), zero), 0);

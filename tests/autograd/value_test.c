@@ -87,7 +87,7 @@ Test(value, over_axes) {
     EXPECT(ag_sum(x, AG_AXES(0), false), "f64[3] 3 5 7");
     EXPECT(ag_sum(x, AG_AXES(-1), true), "f64[2,1] 3 12");
     EXPECT(ag_mean(x, AG_AXES(0, 1), true), "f64[1,1] 2.5");
-    EXPECT(ag_max(x, AG_AXES(1), false), "f64[2] 2 5");
+    EXPECT(ag_amax(x, AG_AXES(1), false), "f64[2] 2 5");
     EXPECT(ag_argmax(x, 0, false), "i64[3] 1 1 1");
     EXPECT(ag_argmax(ag_neg(x), 1, true), "i64[2,1] 0 0");
     EXPECT(ag_logsumexp(ag_log(x), AG_ALL_AXES, false), "f64[] 2.70805"); /* ln 15 */

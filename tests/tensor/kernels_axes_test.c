@@ -52,7 +52,7 @@ static void expect_reduced(TensorArena *arena, const Tensor *x, int mask, int la
     tensor_fill(&more, 0.5);
     tensor_sum(&total, x);
     tensor_accumulate_sum(&more, x);
-    tensor_max(&largest, x);
+    tensor_amax(&largest, x);
     const long double unit = x->dtype == TENSOR_F32 ? 0x1p-24L : 0x1p-53L;
     for (int64_t i = 0; i < n; i++) {
         /* half a unit for the rounding to the dtype, little for the sum in double */
@@ -109,7 +109,7 @@ Test(kernels_axes, reductions_of_nothing_are_their_identities) {
         cr_expect(tensor_get(&y, 2) == 7);
         tensor_sum(&y, &x);
         cr_expect(tensor_get(&y, 0) == 0 && tensor_get(&y, 2) == 0);
-        tensor_max(&y, &x);
+        tensor_amax(&y, &x);
         cr_expect(tensor_get(&y, 0) == -INFINITY);
         tensor_logsumexp(&y, &x, 1);
         cr_expect(tensor_get(&y, 0) == -INFINITY && tensor_get(&y, 2) == -INFINITY);
@@ -129,7 +129,7 @@ Test(kernels_axes, a_scalar_is_its_own_sum_and_maximum) {
         cr_expect(tensor_get(&y, 0) == 2.5);
         tensor_accumulate_sum(&y, &x);
         cr_expect(tensor_get(&y, 0) == 5);
-        tensor_max(&y, &x);
+        tensor_amax(&y, &x);
         cr_expect(tensor_get(&y, 0) == 2.5);
     }
     tensor_arena_free(arena);
@@ -230,12 +230,12 @@ Test(kernels_axes, infinities_and_nan_pass_through_reductions) {
                     int64_t at = (int64_t)(random_bits() % (uint64_t)n);
                     int64_t flat = way ? at * 20 + 2 : 2 * n + at; /* in the result's element 2 */
                     tensor_set(&x, flat, INFINITY);
-                    tensor_max(&y, &x);
+                    tensor_amax(&y, &x);
                     cr_expect(tensor_get(&y, 2) == INFINITY && tensor_get(&y, 1) < -1);
                     tensor_sum(&y, &x);
                     cr_expect(tensor_get(&y, 2) == INFINITY && isfinite(tensor_get(&y, 1)));
                     tensor_set(&x, flat, NAN);
-                    tensor_max(&y, &x);
+                    tensor_amax(&y, &x);
                     cr_expect(isnan(tensor_get(&y, 2)) && tensor_get(&y, 1) < -1, "%s, NaN at %d",
                               isa_and_dtype(dtype), (int)at);
                     tensor_sum(&y, &x);
