@@ -269,6 +269,11 @@ AgVar ag_gelu(AgVar x, AgGelu approximate);
  * Gradient: g b^T; a^T g, summed over broadcast axes.
  * Fails: inner sizes differ, leading axes do not broadcast, a scalar operand. */
 AgVar ag_matmul(AgVar a, AgVar b);
+/* y = x weight^T + bias in one product.  x [.., I], weight [H, I], bias [H] or {0}: none
+ * -> y [.., H].
+ * Gradient: g weight; g^T x and g summed over all axes but the last.
+ * Fails: x is a scalar, inner sizes differ, weight or bias have another shape. */
+AgVar ag_linear(AgVar x, AgVar weight, AgVar bias);
 
 /* ---- over axes ------------------------------------------------------------ */
 
@@ -287,20 +292,55 @@ typedef struct {
 #endif
 
 /* x [.., n, ..] -> y [.., ..]: the axes are dropped, or stay with size 1 if keepdim.
- * All fail on an axis out of range or named twice. */
+ * All fail on an axis out of range or named twice.  Here and below, where an op says so, a
+ * scalar counts as a vector of one element, as in PyTorch: axis 0 or -1 may be named. */
 AgVar ag_sum(AgVar x, AgAxes axes, bool keepdim);  /* 0 of nothing.  Gradient: g repeated */
 AgVar ag_mean(AgVar x, AgAxes axes, bool keepdim); /* NaN of nothing.  Gradient: g / n repeated */
-/* Largest; NaN if one is.  Gradient: g shared equally among the largest.
- * Fails: the maximum of nothing. */
+/* 1 of nothing.  Gradient: g times the product of all other elements, right at zeros too. */
+AgVar ag_prod(AgVar x, AgAxes axes, bool keepdim);
+/* Largest, smallest; NaN if one is.  Gradient: g shared equally among the largest (smallest).
+ * Fails: the maximum (minimum) of nothing. */
 AgVar ag_amax(AgVar x, AgAxes axes, bool keepdim);
-/* ln sum e^x, without overflow.  Gradient: g e^(x - y) */
+AgVar ag_amin(AgVar x, AgAxes axes, bool keepdim);
+/* sum (x - mean)^2 / max(n - correction, 0), n elements to a result, and its square root;
+ * correction 1 is the unbiased estimate, PyTorch's default, 0 the biased one.  Computed in two
+ * passes, in double.  NaN of nothing and of n = correction = 1, infinite where only the divisor
+ * is 0.
+ * Gradient: 2 g (x - mean) / (n - correction); of std that over 2 y, and 0 where y = 0.  Neither
+ * is finite where n <= correction. */
+AgVar ag_var(AgVar x, AgAxes axes, int64_t correction, bool keepdim);
+AgVar ag_std(AgVar x, AgAxes axes, int64_t correction, bool keepdim);
+/* (sum |x|^p)^(1/p), scaled so that no power overflows; largest |x| for p = INFINITY, smallest
+ * for -INFINITY, how many are not 0 for p = 0.
+ * Gradient: g sign(x) (|x| / y)^(p-1), 0 where x or y is 0; for infinite p g sign(x) shared among
+ * the extremes; for p = 0 none.
+ * Fails: p is NaN; of nothing (else 0) for p < 0 and p = INFINITY. */
+AgVar ag_norm(AgVar x, double p, AgAxes axes, bool keepdim);
+/* ln sum e^x, without overflow; -infinity of nothing.  Gradient: g e^(x - y) */
 AgVar ag_logsumexp(AgVar x, AgAxes axes, bool keepdim);
+
+/* Along one axis, which a scalar has too; empty x gives empty y. */
+
 /* Index of the largest along axis, I64; the first among equals, NaN counts as largest.
  * No gradient.  Fails: the axis has size 0. */
 AgVar ag_argmax(AgVar x, int axis, bool keepdim);
-
 AgVar ag_softmax(AgVar x, int axis);     /* e^x / sum e^x.  Gradient: y (g - sum g y) */
 AgVar ag_log_softmax(AgVar x, int axis); /* x - ln sum e^x.  Gradient: g - e^y sum g */
+/* y[t] = x[0] + .. + x[t], added in double.  Gradient: g[t] + .. + g[n-1] */
+AgVar ag_cumsum(AgVar x, int axis);
+/* values [.., k, ..]: the k largest (or smallest) along axis, the largest (smallest) first, and
+ * their indices, I64; the first among equals first, NaN counts as largest.
+ * Gradient, through values: g at the indices, 0 elsewhere.
+ * Fails (false, both the failed variable): k outside 0..n, or not 1 for a scalar. */
+bool ag_topk(AgVar x, int64_t k, int axis, bool largest, AgVar *values, AgVar *indices);
+
+/* y = (x - mean) / sqrt(var + eps) weight + bias, mean and biased var over the last n_axes axes,
+ * in double; weight and bias have the shape of those axes, or are {0}: none.
+ * Gradient: with z = (x - mean) r, r = 1 / sqrt(var + eps), and h = g weight:
+ * r (h - mean of h - z mean of h z) for x, g z and g summed over the other axes for weight and
+ * bias.  Fails: n_axes outside 1..ndim, another shape, eps < 0.
+ * J. L. Ba, J. R. Kiros and G. E. Hinton, Layer Normalization, arXiv:1607.06450, 2016. */
+AgVar ag_layer_norm(AgVar x, int n_axes, AgVar weight, AgVar bias, double eps);
 
 /* x summed down to a shape that broadcasts to x's own: the transpose of ag_expand.
  * Gradient: g repeated.  Fails: the shape does not broadcast to x's. */
@@ -311,21 +351,41 @@ AgVar ag_sum_to(AgVar x, int ndim, const int64_t *shape);
  * of a view is the same view of the gradient.  Every dtype. */
 AgVar ag_reshape(AgVar x, int ndim, const int64_t *shape); /* one size may be -1: what is left.
                                                               Fails: number of elements differs */
-AgVar ag_transpose(AgVar x, int axis_a, int axis_b);
+AgVar ag_transpose(AgVar x, int axis_a, int axis_b);       /* a scalar has axis 0, too */
 AgVar ag_permute(AgVar x, const int *axes);                /* axis d of y is axis axes[d] of x */
+AgVar ag_flip(AgVar x, AgAxes axes);                       /* in reverse order; likewise */
 AgVar ag_unsqueeze(AgVar x, int axis);                     /* a size of 1 before axis, 0..ndim */
+/* Without the named axes, or all, that have size 1; one of another size stays.  A scalar stays. */
+AgVar ag_squeeze(AgVar x, AgAxes axes);
 /* Repeats sizes of 1; a size of -1 stays.  Gradient: ag_sum_to. */
 AgVar ag_expand(AgVar x, int ndim, const int64_t *shape);
 /* x[.., start:start+length, ..]; start and index, unlike axes, count from the front only */
 AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length);
+/* x[.., start:end:step, ..] as Python has it: a negative start or end counts from the end of the
+ * axis, and both are cut to it.  Fails: step < 1. */
+AgVar ag_slice(AgVar x, int axis, int64_t start, int64_t end, int64_t step);
+#define AG_SLICE_END INT64_MAX
 /* x[.., index, ..], without the axis */
 AgVar ag_select(AgVar x, int axis, int64_t index);
 /* Part `index` of x cut into `chunks` parts along axis; as torch.chunk, each has
  * ceil(n / chunks) and the last one what is left.  Fails: no such part. */
 AgVar ag_chunk(AgVar x, int axis, int64_t chunks, int64_t index);
 
+/* parts[0..n-1] of the given sizes, one after the other along axis.
+ * Fails (false, every part the failed variable): the sizes do not add up to the axis. */
+bool ag_split(AgVar x, int axis, int n, const int64_t *sizes, AgVar *parts);
+
 /* Copies.  A contiguous x is its own contiguous copy. */
 AgVar ag_contiguous(AgVar x);
+/* Matrices of the last two axes: what lies on and below (above) the diagonal
+ * column - row = diagonal, and 0 elsewhere.  Gradient: the same of g.  Every dtype.
+ * Fails: fewer than two axes. */
+AgVar ag_tril(AgVar x, int64_t diagonal);
+AgVar ag_triu(AgVar x, int64_t diagonal);
+/* n pairs (before, after), the last axis first, as torch.nn.functional.pad: so many times value
+ * at the start and end of the axis; a negative number crops.  Gradient: g without the padding, 0
+ * where x was cropped.  Every dtype.  Fails: n > ndim, a size below 0. */
+AgVar ag_pad(AgVar x, int n, const int64_t *pad, double value);
 /* Zeros, with x at start..start+n along axis of `size`: the transpose of ag_narrow. */
 AgVar ag_widen(AgVar x, int axis, int64_t start, int64_t size);
 /* x[0], .., x[n-1] joined along an axis they have (sizes there may differ) ...  Of nothing
@@ -334,7 +394,8 @@ AgVar ag_concat(int n, const AgVar *x, int axis);
 /* ... or along a new axis (0..ndim; equal shapes). */
 AgVar ag_stack(int n, const AgVar *x, int axis);
 
-/* ---- by index: I64, each in 0..n-1, else an error that names entry and value -- */
+/* ---- by index: I64, each in 0..n-1, else an error that names entry and value --
+ * A scalar counts as a vector of one element. */
 
 /* y[.., i, ..] = x[.., index[i], ..]; index 1-d.  Gradient: ag_index_add of g */
 AgVar ag_index_select(AgVar x, int axis, AgVar index);
@@ -478,6 +539,13 @@ AgVar ag_ctc_loss(AgVar log_probs, AgVar targets, AgVar input_lengths, AgVar tar
  * Gradient: the same mask.  Fails: p outside 0..1, batch_axis out of range.
  * N. Srivastava and others, Dropout, JMLR 15, 2014. */
 AgVar ag_dropout(AgVar x, double p, int batch_axis);
+
+/* logits [.., V] -> I64 [.., n]: n draws with replacement from each row, v with probability
+ * softmax(logits)[v], in double; a logit of -infinity is never drawn.  batch_axis as for
+ * ag_dropout, one of the axes before V.  A log-probability is its own logit.  No gradient.
+ * Fails: V = 0, n < 0, batch_axis out of range, a row of -infinity only or with a NaN or
+ * +infinity in it (its number is told). */
+AgVar ag_categorical(AgVar logits, int64_t n, int batch_axis);
 
 #ifdef __cplusplus
 }

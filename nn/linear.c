@@ -19,6 +19,6 @@ NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
 
 AgVar nn_linear(const NnLinear *m, AgVar x) {
     if (!nn_layer_ready(x.tape, x, "linear: x")) return (AgVar){x.tape, 0, 0};
-    AgVar y = ag_matmul(x, ag_transpose(nn_var(x.tape, m->weight), 0, 1));
-    return m->bias ? ag_add(y, nn_var(x.tape, m->bias)) : y;
+    AgVar bias = m->bias ? nn_var(x.tape, m->bias) : (AgVar){0};
+    return ag_linear(x, nn_var(x.tape, m->weight), bias);
 }

@@ -352,3 +352,64 @@ void tensor_dropout(const Tensor *y, const Tensor *x, TensorRngKey key, double p
     for (int64_t i = 0; i < numbers.runs; i++)
         drop_run(&to, &from, numbers.start + (uint64_t)i * numbers.step, numbers.length, &mask);
 }
+
+/* ---- categorical ---- */
+
+static double element_at(const Tensor *x, int64_t i) {
+    return x->dtype == TENSOR_F32 ? (double)((const float *)x->data)[i]
+                                  : ((const double *)x->data)[i];
+}
+
+/* sums[v] = exp(x_0 - max) + .. + exp(x_v - max) of the row from `start` on; false where there
+ * is no such row.  libm's exp: draws are the same whatever the instruction set. */
+static bool sum_probabilities(const Tensor *x, int64_t start, int64_t V, double *sums) {
+    double max = -INFINITY, sum = 0;
+    bool number = true;
+    for (int64_t v = 0; v < V; v++) {
+        double value = element_at(x, start + v);
+        max = value > max ? value : max;
+        number &= !isnan(value);
+    }
+    if (!number || !isfinite(max))
+        return false;
+    for (int64_t v = 0; v < V; v++)
+        sums[v] = sum += exp(element_at(x, start + v) - max);
+    return true;
+}
+
+/* The first v with sums[v] > bound; bound is below the last of them. */
+static int64_t first_above(const double *sums, int64_t V, double bound) {
+    int64_t low = 0, high = V - 1;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (sums[middle] > bound)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+int64_t tensor_categorical(const Tensor *y, const Tensor *x, TensorRngKey key, int batch_axis,
+                           int64_t first, int64_t total, const Tensor *sums) {
+    assert(y->dtype == TENSOR_I64 && tensor_dtype_is_float(x->dtype) && x->ndim >= 1);
+    assert(y->ndim == x->ndim && tensor_is_contiguous(y) && tensor_is_contiguous(x));
+    int64_t V = x->shape[x->ndim - 1], n = y->shape[y->ndim - 1], rows = 1;
+    assert(V >= 1 && sums->dtype == TENSOR_F64 && tensor_numel(sums) == V);
+    assert(batch_axis < y->ndim - 1);
+    for (int d = 0; d < x->ndim - 1; d++)
+        rows *= x->shape[d];
+    Numbering numbers = number_elements(y, batch_axis, first, total);
+    double *sum = sums->data;
+    int64_t *to = y->data;
+    for (int64_t row = 0; row < rows; row++) {
+        if (!sum_probabilities(x, row * V, V, sum))
+            return row;
+        for (int64_t i = row * n; i < (row + 1) * n; i++) {
+            uint64_t run = (uint64_t)(i / numbers.length), at = (uint64_t)(i % numbers.length);
+            double u = tensor_rng_uniform(key, numbers.start + run * numbers.step + at);
+            to[i] = first_above(sum, V, u * sum[V - 1]);
+        }
+    }
+    return -1;
+}

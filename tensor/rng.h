@@ -75,6 +75,17 @@ void tensor_rng_fill_normal(const Tensor *y, TensorRngKey key, double mean, doub
 void tensor_dropout(const Tensor *y, const Tensor *x, TensorRngKey key, double p, int batch_axis,
                     int64_t first, int64_t total);
 
+/* y [.., n], I64, contiguous: n draws with replacement from each row of x [.., V], F32 or F64,
+ * contiguous, V >= 1: v with probability exp(x_v) / sum exp(x).  A draw is the first v at which
+ * the running sum of exp(x - max x), in double, exceeds u times the whole sum, u the uniform
+ * number of index `place of the draw in y`; so -infinity is never drawn.  Places are counted in
+ * the whole batch as tensor_dropout counts them, batch_axis being one of the axes before V.
+ * sums: room for V numbers, F64.
+ * Returns -1, or the first row (counted row-major) that has no such probabilities: with a NaN or
+ * +infinity in it, or of -infinity only. */
+int64_t tensor_categorical(const Tensor *y, const Tensor *x, TensorRngKey key, int batch_axis,
+                           int64_t first, int64_t total, const Tensor *sums);
+
 #ifdef __cplusplus
 }
 #endif

@@ -11,28 +11,30 @@ static AgVar zeros_like(AgVar x) {
     return ag_expand(ag_zero(x), v->ndim, v->shape);
 }
 
-static int axis_of(const AgCall *c) { return tensor_axis(c->in[0], *(const int *)c->options); }
+static int axis_of(const AgCall *c) { return ag_vector_axis(c->in[0], *(const int *)c->options); }
 
 /* ---- index_select ---- */
 
 static bool index_select_shape(AgCall *c) {
-    int axis = ag_call_axis(c, 0, *(const int *)c->options);
+    int axis = ag_call_vector_axis(c, 0, *(const int *)c->options);
     if (axis < 0) return false;
     if (c->in[1]->ndim != 1) return ag_call_fail(c, "index wants one axis");
     if (!ag_out_like(c, 0, c->in[0])) return false;
+    if (c->in[0]->ndim == 0 && c->in[1]->shape[0] != 1)
+        return ag_call_fail(c, "index wants one entry for a scalar");
     c->out[0].shape[axis] = c->in[1]->shape[0];
     return true;
 }
 
 static bool index_select_value(AgCall *c) {
     int axis = axis_of(c);
-    if (!ag_call_index(c, 1, c->in[0]->shape[axis], NULL)) return false;
+    if (!ag_call_index(c, 1, ag_vector_size(c->in[0], axis), NULL)) return false;
     tensor_index_select(&c->out[0], c->in[0], axis, c->in[1]);
     return true;
 }
 
 static bool index_select_vjp(AgVjp *v) {
-    int axis = tensor_axis(ag_value(v->in[0]), *(const int *)v->options);
+    int axis = ag_vector_axis(ag_value(v->in[0]), *(const int *)v->options);
     const Tensor *into = ag_vjp_into(v, 0);
     if (into) tensor_index_add(into, axis, ag_value(v->in[1]), ag_value(v->gout[0]));
     else v->gin[0] = ag_index_add(zeros_like(v->in[0]), axis, v->in[1], v->gout[0]);
@@ -44,12 +46,14 @@ static const AgSample index_select_samples[] = {
     {"columns", 2, {AG_IN(-1, 1, 3, 4), AG_IN(0, 4, 2)}, AG_WITH(int, -1), NULL},
     {"middle", 2, {AG_IN(-1, 1, 2, 3, 2), AG_IN(0, 3, 4)}, AG_WITH(int, 1), NULL},
     {"none", 2, {AG_IN(-1, 1, 3, 4), AG_IN(0, 3, 0)}, AG_WITH(int, 0), NULL},
+    {"scalar", 2, {AG_IN(-1, 1), AG_IN(0, 1, 1)}, AG_WITH(int, 0), NULL},
     {0},
 };
 static const AgSample index_select_errors[] = {
     {"range", 2, {AG_IN(-1, 1, 3, 4), AG_IN(3, 4, 1)}, AG_WITH(int, 0), "index 3 at entry 0"},
     {"negative", 2, {AG_IN(-1, 1, 3, 4), AG_IN(-1, 0, 2)}, AG_WITH(int, 0), "index -1"},
     {"matrix", 2, {AG_IN(-1, 1, 3), AG_IN(0, 3, 2, 2)}, AG_WITH(int, 0), "one axis"},
+    {"scalar", 2, {AG_IN(-1, 1), AG_IN(0, 1, 2)}, AG_WITH(int, 0), "one entry for a scalar"},
     {"floats", 2, {AG_IN(-1, 1, 3), AG_IN_DTYPE("f64", 0, 3, 2)}, AG_WITH(int, 0), "wants i64"},
     {0},
 };
@@ -121,9 +125,9 @@ AgVar ag_embedding(AgVar weight, AgVar index) {
 
 static bool index_add_shape(AgCall *c) {
     const Tensor *x = c->in[0], *index = c->in[1], *src = c->in[2];
-    int axis = ag_call_axis(c, 0, *(const int *)c->options);
+    int axis = ag_call_vector_axis(c, 0, *(const int *)c->options);
     if (axis < 0) return false;
-    bool fits = index->ndim == 1 && src->ndim == x->ndim;
+    bool fits = index->ndim == 1 && src->ndim == x->ndim && (x->ndim || index->shape[0] == 1);
     for (int d = 0; d < x->ndim && fits; d++)
         fits = src->shape[d] == (d == axis ? index->shape[0] : x->shape[d]);
     return fits ? ag_out_like(c, 0, x) : ag_call_fail(c, "src does not fit x and index");
@@ -131,7 +135,7 @@ static bool index_add_shape(AgCall *c) {
 
 static bool index_add_value(AgCall *c) {
     int axis = axis_of(c);
-    if (!ag_call_index(c, 1, c->in[0]->shape[axis], NULL)) return false;
+    if (!ag_call_index(c, 1, ag_vector_size(c->in[0], axis), NULL)) return false;
     tensor_convert(&c->out[0], c->in[0]);
     tensor_index_add(&c->out[0], axis, c->in[1], c->in[2]);
     return true;
@@ -148,6 +152,7 @@ static const AgSample index_add_samples[] = {
      NULL},
     {"columns", 3, {AG_IN(-1, 1, 2, 4), AG_IN(0, 4, 3), AG_IN(-1, 1, 2, 3)}, AG_WITH(int, 1), NULL},
     {"nothing", 3, {AG_IN(-1, 1, 2), AG_IN(0, 2, 0), AG_IN(-1, 1, 0)}, AG_WITH(int, 0), NULL},
+    {"scalar", 3, {AG_IN(-1, 1), AG_IN(0, 1, 1), AG_IN(-1, 1)}, AG_WITH(int, -1), NULL},
     {0},
 };
 static const AgSample index_add_errors[] = {
@@ -166,13 +171,14 @@ AgVar ag_index_add(AgVar x, int axis, AgVar index, AgVar src) {
 
 /* Does index (or src) lie inside x on every axis but `axis`? */
 static bool lies_inside(const Tensor *index, const Tensor *x, int axis) {
-    bool fits = index->ndim == x->ndim;
-    for (int d = 0; d < x->ndim && fits; d++) fits = d == axis || index->shape[d] <= x->shape[d];
+    Tensor places = tensor_at_least_1d(index), whole = tensor_at_least_1d(x);
+    bool fits = places.ndim == whole.ndim;
+    for (int d = 0; d < x->ndim && fits; d++) fits = d == axis || places.shape[d] <= x->shape[d];
     return fits;
 }
 
 static bool gather_shape(AgCall *c) {
-    int axis = ag_call_axis(c, 0, *(const int *)c->options);
+    int axis = ag_call_vector_axis(c, 0, *(const int *)c->options);
     if (axis < 0) return false;
     if (!lies_inside(c->in[1], c->in[0], axis)) return ag_call_fail(c, "index lies outside x");
     return ag_out_like(c, 0, c->in[1]);
@@ -180,13 +186,13 @@ static bool gather_shape(AgCall *c) {
 
 static bool gather_value(AgCall *c) {
     int axis = axis_of(c);
-    if (!ag_call_index(c, 1, c->in[0]->shape[axis], NULL)) return false;
+    if (!ag_call_index(c, 1, ag_vector_size(c->in[0], axis), NULL)) return false;
     tensor_gather(&c->out[0], c->in[0], axis, c->in[1]);
     return true;
 }
 
 static bool gather_vjp(AgVjp *v) {
-    int axis = tensor_axis(ag_value(v->in[0]), *(const int *)v->options);
+    int axis = ag_vector_axis(ag_value(v->in[0]), *(const int *)v->options);
     const Tensor *into = ag_vjp_into(v, 0);
     if (into) tensor_scatter_add(into, axis, ag_value(v->in[1]), ag_value(v->gout[0]));
     else v->gin[0] = ag_scatter_add(zeros_like(v->in[0]), axis, v->in[1], v->gout[0]);
@@ -198,6 +204,9 @@ static const AgSample gather_samples[] = {
     {"columns, repeated", 2, {AG_IN(-1, 1, 3, 4), AG_IN(0, 4, 3, 6)}, AG_WITH(int, 1), NULL},
     {"fewer rows", 2, {AG_IN(-1, 1, 3, 4), AG_IN(0, 4, 2, 1)}, AG_WITH(int, -1), NULL},
     {"nothing", 2, {AG_IN(-1, 1, 3, 4), AG_IN(0, 4, 0, 2)}, AG_WITH(int, 1), NULL},
+    {"scalar", 2, {AG_IN(-1, 1), AG_IN(0, 1)}, AG_WITH(int, 0), NULL},
+    {"scalar, repeated", 2, {AG_IN(-1, 1), AG_IN(0, 1, 3)}, AG_WITH(int, -1), NULL},
+    {"scalar of a vector", 2, {AG_IN(-1, 1, 3), AG_IN(0, 3)}, AG_WITH(int, 0), NULL},
     {0},
 };
 static const AgSample gather_errors[] = {
@@ -216,7 +225,7 @@ AgVar ag_gather(AgVar x, int axis, AgVar index) {
 
 static bool scatter_add_shape(AgCall *c) {
     const Tensor *x = c->in[0];
-    int axis = ag_call_axis(c, 0, *(const int *)c->options);
+    int axis = ag_call_vector_axis(c, 0, *(const int *)c->options);
     if (axis < 0) return false;
     if (!tensor_same_shape(c->in[1], c->in[2])) return ag_call_fail(c, "src does not fit index");
     if (!lies_inside(c->in[1], x, axis)) return ag_call_fail(c, "index lies outside x");
@@ -225,7 +234,7 @@ static bool scatter_add_shape(AgCall *c) {
 
 static bool scatter_add_value(AgCall *c) {
     int axis = axis_of(c);
-    if (!ag_call_index(c, 1, c->in[0]->shape[axis], NULL)) return false;
+    if (!ag_call_index(c, 1, ag_vector_size(c->in[0], axis), NULL)) return false;
     tensor_convert(&c->out[0], c->in[0]);
     tensor_scatter_add(&c->out[0], axis, c->in[1], c->in[2]);
     return true;
@@ -241,6 +250,8 @@ static const AgSample scatter_add_samples[] = {
     {"rows", 3, {AG_IN(-1, 1, 3, 4), AG_IN(0, 3, 2, 4), AG_IN(-1, 1, 2, 4)}, AG_WITH(int, 0), NULL},
     {"columns, repeated", 3, {AG_IN(-1, 1, 3, 2), AG_IN(0, 2, 3, 5), AG_IN(-1, 1, 3, 5)},
      AG_WITH(int, 1), NULL},
+    {"scalar", 3, {AG_IN(-1, 1), AG_IN(0, 1), AG_IN(-1, 1)}, AG_WITH(int, 0), NULL},
+    {"to a scalar", 3, {AG_IN(-1, 1), AG_IN(0, 1, 3), AG_IN(-1, 1, 3)}, AG_WITH(int, 0), NULL},
     {0},
 };
 static const AgSample scatter_add_errors[] = {

@@ -37,15 +37,17 @@ AgVar ag_contiguous(AgVar x) {
 
 typedef struct {
     int axis;
-    int64_t start, size;
+    int64_t start, step, size;
 } Widen;
 
 static bool widen_shape(AgCall *c) {
     const Widen *o = c->options;
     int axis = ag_call_axis(c, 0, o->axis);
     if (axis < 0) return false;
-    int64_t n = c->in[0]->shape[axis];
-    if (o->start < 0 || o->size < n || o->start > o->size - n)
+    int64_t n = c->in[0]->shape[axis], room = o->size - o->start;
+    bool fits = o->step >= 1 && o->start >= 0 && o->size >= o->start &&
+                (n == 0 || (room > 0 && n - 1 <= (room - 1) / o->step));
+    if (!fits)
         return ag_call_fail(c, "%lld at %lld do not fit %lld", (long long)n, (long long)o->start,
                             (long long)o->size);
     if (!ag_out_like(c, 0, c->in[0])) return false;
@@ -53,38 +55,51 @@ static bool widen_shape(AgCall *c) {
     return true;
 }
 
+/* Where n elements stand, one at start and each further one a step on. */
+static int64_t end_of(const Widen *o, int64_t n) {
+    return n ? o->start + (n - 1) * o->step + 1 : o->start;
+}
+
 static bool widen_value(AgCall *c) {
     const Widen *o = c->options;
     int axis = tensor_axis(c->in[0], o->axis);
+    int64_t end = end_of(o, c->in[0]->shape[axis]);
     tensor_fill(&c->out[0], 0);
-    Tensor part = tensor_narrow(&c->out[0], axis, o->start, c->in[0]->shape[axis]);
+    Tensor part = tensor_slice(&c->out[0], axis, o->start, end, o->step);
     tensor_convert(&part, c->in[0]);
     return true;
 }
 
 static bool widen_vjp(AgVjp *v) {
     const Widen *o = v->options;
-    v->gin[0] = ag_narrow(v->gout[0], o->axis, o->start, ag_dim(v->in[0], o->axis));
+    int64_t end = end_of(o, ag_dim(v->in[0], o->axis));
+    v->gin[0] = ag_slice(v->gout[0], o->axis, o->start, end, o->step);
     return true;
 }
 
 static const AgSample widen_samples[] = {
-    {"columns", 1, {AG_IN(-1, 1, 3, 2)}, AG_WITH(Widen, 1, 1, 5), NULL},
-    {"rows", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(Widen, 0, 0, 4), NULL},
-    {"same", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, -1, 0, 3), NULL},
-    {"of nothing", 1, {AG_IN(-1, 1, 0)}, AG_WITH(Widen, 0, 2, 3), NULL},
+    {"columns", 1, {AG_IN(-1, 1, 3, 2)}, AG_WITH(Widen, 1, 1, 1, 5), NULL},
+    {"rows", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(Widen, 0, 0, 1, 4), NULL},
+    {"same", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, -1, 0, 1, 3), NULL},
+    {"of nothing", 1, {AG_IN(-1, 1, 0)}, AG_WITH(Widen, 0, 2, 1, 3), NULL},
+    {"every third", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(Widen, 1, 1, 3, 9), NULL},
+    {"to the end", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, 0, 2, 5), NULL},
     {0},
 };
 static const AgSample widen_errors[] = {
-    {"end", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, 1, 3), "3 at 1 do not fit 3"},
-    {"negative", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, -1, 5), "do not fit"},
-    {"axis", 1, {AG_IN(-1, 1)}, AG_WITH(Widen, 0, 0, 1), "out of range"},
+    {"end", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, 1, 1, 3), "3 at 1 do not fit 3"},
+    {"steps", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, 1, 2, 5), "3 at 1 do not fit 5"},
+    {"negative", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, -1, 1, 5), "do not fit"},
+    {"axis", 1, {AG_IN(-1, 1)}, AG_WITH(Widen, 0, 0, 1, 1), "out of range"},
     {0},
 };
 const AgOp ag_op_widen = {"widen", "zeros with x at start", "a:a", widen_shape, widen_value,
                           widen_vjp, NULL, widen_samples, widen_errors, false};
+AgVar ag_widen_steps(AgVar x, int axis, int64_t start, int64_t step, int64_t size) {
+    return ag_apply1(&ag_op_widen, 1, &x, &(Widen){axis, start, step, size}, sizeof(Widen));
+}
 AgVar ag_widen(AgVar x, int axis, int64_t start, int64_t size) {
-    return ag_apply1(&ag_op_widen, 1, &x, &(Widen){axis, start, size}, sizeof(Widen));
+    return ag_widen_steps(x, axis, start, 1, size);
 }
 
 /* ---- concat ---- */

@@ -58,6 +58,24 @@ static inline AgVar ag_sum_like(AgVar g, AgVar x) {
 /* Losses reduced to their mean or sum, or as they are; op is the name for the error. */
 AgVar ag_reduce_loss(AgVar loss, AgReduction reduction, const char *op);
 
+/* axis of in[i] as ag_call_axis gives it; a scalar counts as a vector of one element, as
+ * PyTorch has it: its axis is 0 or -1. */
+static inline int ag_call_vector_axis(AgCall *c, int i, int axis) {
+    bool scalar = c->in[i]->ndim == 0 && (axis == 0 || axis == -1);
+    return scalar ? 0 : ag_call_axis(c, i, axis);
+}
+/* The same of an axis that is known to be right. */
+static inline int ag_vector_axis(const Tensor *x, int axis) {
+    return x->ndim ? tensor_axis(x, axis) : 0;
+}
+/* The size along it. */
+static inline int64_t ag_vector_size(const Tensor *x, int axis) {
+    return x->ndim ? x->shape[tensor_axis(x, axis)] : 1;
+}
+
+/* Zeros with x at start, start + step, .. along axis of `size`: the transpose of ag_slice. */
+AgVar ag_widen_steps(AgVar x, int axis, int64_t start, int64_t step, int64_t size);
+
 /* The same elements, with a copy first where strides allow no view. */
 static inline AgVar ag_reshape_like(AgVar g, const Tensor *v) {
     return ag_reshape(g, v->ndim, v->shape);

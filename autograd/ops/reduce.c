@@ -1,17 +1,17 @@
-/* sum, mean, max over axes; sum_to, the transpose of broadcasting. */
+/* sum, mean, amax, amin, prod over axes; sum_to, the transpose of broadcasting. */
 #include "autograd/ops/axes.h"
 
 /* ---- axes ---- */
 
-bool ag_axes_reduced(AgCall *c, AgAxes axes, bool reduced[TENSOR_MAX_DIMS]) {
+bool ag_axes_named(AgCall *c, AgAxes axes, bool named[TENSOR_MAX_DIMS]) {
     const Tensor *x = c->in[0];
-    for (int d = 0; d < TENSOR_MAX_DIMS; d++) reduced[d] = d < x->ndim && axes.n == 0;
+    for (int d = 0; d < TENSOR_MAX_DIMS; d++) named[d] = d < x->ndim && axes.n == 0;
     if (axes.n < 0 || axes.n > TENSOR_MAX_DIMS) return ag_call_fail(c, "%d axes", axes.n);
     for (int i = 0; i < axes.n; i++) {
-        int d = ag_call_axis(c, 0, axes.axis[i]);
+        int d = ag_call_vector_axis(c, 0, axes.axis[i]);
         if (d < 0) return false;
-        if (reduced[d]) return ag_call_fail(c, "axis %d is named twice", axes.axis[i]);
-        reduced[d] = true;
+        if (named[d]) return ag_call_fail(c, "axis %d is named twice", axes.axis[i]);
+        named[d] = true;
     }
     return true;
 }
@@ -20,7 +20,7 @@ bool ag_axes_shape(AgCall *c) {
     const AgOverAxes *o = c->options;
     const Tensor *x = c->in[0];
     bool reduced[TENSOR_MAX_DIMS];
-    if (!ag_axes_reduced(c, o->axes, reduced)) return false;
+    if (!ag_axes_named(c, o->axes, reduced)) return false;
     int64_t size[TENSOR_MAX_DIMS];
     int n = 0;
     for (int d = 0; d < x->ndim; d++)
@@ -32,7 +32,7 @@ bool ag_axes_shape(AgCall *c) {
 AgShape ag_axes_kept(const Tensor *x, AgAxes axes) {
     AgShape kept = {.ndim = x->ndim};
     for (int d = 0; d < x->ndim; d++) kept.shape[d] = axes.n ? x->shape[d] : 1;
-    for (int i = 0; i < axes.n; i++) kept.shape[tensor_axis(x, axes.axis[i])] = 1;
+    for (int i = 0; i < axes.n; i++) kept.shape[ag_vector_axis(x, axes.axis[i])] = 1;
     return kept;
 }
 
@@ -52,22 +52,22 @@ static AgVar repeat(AgVar g, AgVar x, AgAxes axes) {
     return ag_expand(ag_with_kept_axes(g, x, axes), v->ndim, v->shape);
 }
 
-#define SAMPLES                                                                                \
-    {{"all", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgOverAxes, {0, {0}}, false), NULL},             \
-     {"first", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgOverAxes, {1, {0}}, false), NULL},           \
-     {"last kept", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgOverAxes, {1, {-1}}, true), NULL},       \
-     {"two of three", 1, {AG_IN(-1, 1, 3, 4, 2)}, AG_WITH(AgOverAxes, {2, {2, 0}}, false), NULL}, \
-     {"all kept", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(AgOverAxes, {0, {0}}, true), NULL},         \
-     {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(AgOverAxes, {0, {0}}, false), NULL},                \
-     {"none left", 1, {AG_IN(-1, 1, 0, 3)}, AG_WITH(AgOverAxes, {1, {1}}, false), NULL},       \
-     {0}}
-static const AgSample sum_samples[] = SAMPLES;
-static const AgSample errors[] = {
-    {"axis", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgOverAxes, {1, {2}}, false), "out of range"},
-    {"twice", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgOverAxes, {2, {1, -1}}, false), "named twice"},
-    {"integers", 1, {AG_IN_DTYPE("i64", 0, 9, 3)}, AG_WITH(AgOverAxes, {0, {0}}, false), "wants f"},
+double ag_axes_count(const Tensor *x, AgAxes axes) {
+    AgShape kept = ag_axes_kept(x, axes);
+    double n = 1;
+    for (int d = 0; d < x->ndim; d++)
+        if (kept.shape[d] == 1) n *= (double)x->shape[d];
+    return n;
+}
+
+#define SAMPLES {AG_AXES_SAMPLES(AG_OVER, -1, 1), AG_SCALAR_SAMPLES(AG_OVER, -1, 1), {0}}
+static const AgSample sum_samples[] = {
+    AG_AXES_SAMPLES(AG_OVER, -1, 1),
+    AG_SCALAR_SAMPLES(AG_OVER, -1, 1),
+    {"of nothing", 1, {AG_IN(-1, 1, 3, 0)}, AG_OVER(false, 1, {1}), NULL},
     {0},
 };
+static const AgSample errors[] = {AG_AXES_ERRORS(AG_OVER), {0}};
 
 static AgVar over_axes(const AgOp *op, AgVar x, AgAxes axes, bool keepdim) {
     return ag_apply1(op, 1, &x, &(AgOverAxes){axes, keepdim}, sizeof(AgOverAxes));
@@ -95,14 +95,6 @@ AgVar ag_sum(AgVar x, AgAxes axes, bool keepdim) {
 
 /* ---- mean ---- */
 
-static double share(const Tensor *x, AgAxes axes) {
-    AgShape kept = ag_axes_kept(x, axes);
-    double n = 1;
-    for (int d = 0; d < x->ndim; d++)
-        if (kept.shape[d] == 1) n *= (double)x->shape[d];
-    return 1 / n;
-}
-
 static bool mean_value(AgCall *c) {
     Tensor y = ag_kept_view(c);
     tensor_mean(&y, c->in[0]);
@@ -111,7 +103,7 @@ static bool mean_value(AgCall *c) {
 
 static bool mean_vjp(AgVjp *v) {
     const AgOverAxes *o = v->options;
-    double scale = share(ag_value(v->in[0]), o->axes);
+    double scale = 1 / ag_axes_count(ag_value(v->in[0]), o->axes);
     v->gin[0] = repeat(ag_affine(v->gout[0], scale, 0), v->in[0], o->axes);
     return true;
 }
@@ -123,21 +115,28 @@ AgVar ag_mean(AgVar x, AgAxes axes, bool keepdim) {
     return over_axes(&ag_op_mean, x, axes, keepdim);
 }
 
-/* ---- max ---- */
+/* ---- amax, amin ---- */
 
-static bool max_shape(AgCall *c) {
+static bool extreme_shape(AgCall *c) {
     if (!ag_axes_shape(c)) return false;
     bool something = tensor_numel(c->in[0]) > 0 || tensor_numel(&c->out[0]) == 0;
-    return something || ag_call_fail(c, "the maximum of nothing");
+    return something || ag_call_fail(c, "the %s of nothing", c->op->doc);
 }
 
-static bool max_value(AgCall *c) {
+static bool amax_value(AgCall *c) {
     Tensor y = ag_kept_view(c);
     tensor_amax(&y, c->in[0]);
     return true;
 }
 
-static bool max_vjp(AgVjp *v) {
+static bool amin_value(AgCall *c) {
+    Tensor y = ag_kept_view(c);
+    tensor_amin(&y, c->in[0]);
+    return true;
+}
+
+/* Shared equally among the elements that are the result. */
+static bool extreme_vjp(AgVjp *v) {
     const AgOverAxes *o = v->options;
     AgVar x = v->in[0], y = ag_with_kept_axes(v->out[0], x, o->axes);
     AgVar winner = ag_cast(ag_eq(x, y), ag_dtype(x));
@@ -147,16 +146,98 @@ static bool max_vjp(AgVjp *v) {
     return true;
 }
 
-static const AgSample max_samples[] = SAMPLES;
-static const AgSample max_errors[] = {
-    {"axis", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgOverAxes, {1, {-3}}, false), "out of range"},
-    {"nothing", 1, {AG_IN(-1, 1, 3, 0)}, AG_WITH(AgOverAxes, {1, {1}}, false), "of nothing"},
+static const AgSample extreme_samples[] = SAMPLES;
+static const AgSample amax_errors[] = {
+    AG_AXES_ERRORS(AG_OVER),
+    {"nothing", 1, {AG_IN(-1, 1, 3, 0)}, AG_OVER(false, 1, {1}), "the maximum of nothing"},
     {0},
 };
-const AgOp ag_op_amax = {"max",   "maximum over axes", "f:f",       max_shape,  max_value,
-                        max_vjp, NULL,                max_samples, max_errors, false};
+static const AgSample amin_errors[] = {
+    AG_AXES_ERRORS(AG_OVER),
+    {"nothing", 1, {AG_IN(-1, 1, 3, 0)}, AG_OVER(false, 0, {0}), "the minimum of nothing"},
+    {0},
+};
+const AgOp ag_op_amax = {"amax", "maximum", "f:f", extreme_shape, amax_value, extreme_vjp, NULL,
+                         extreme_samples, amax_errors, false};
+const AgOp ag_op_amin = {"amin", "minimum", "f:f", extreme_shape, amin_value, extreme_vjp, NULL,
+                         extreme_samples, amin_errors, false};
 AgVar ag_amax(AgVar x, AgAxes axes, bool keepdim) {
     return over_axes(&ag_op_amax, x, axes, keepdim);
+}
+AgVar ag_amin(AgVar x, AgAxes axes, bool keepdim) {
+    return over_axes(&ag_op_amin, x, axes, keepdim);
+}
+
+/* ---- prod ---- */
+
+static bool prod_value(AgCall *c) {
+    Tensor y = ag_kept_view(c);
+    tensor_prod(&y, c->in[0]);
+    return true;
+}
+
+/* The product of all but one is not y / x, which fails at zeros.  Instead the factors, along
+ * axis 0, are multiplied in pairs, the products in pairs, and so on; on the way back the
+ * gradient of each product is multiplied with the other factor.  That is n products and their
+ * differentiable ops, so every higher derivative is right at zeros too. */
+static AgVar prod_gradient(AgVar x, AgVar g) {
+    int64_t n = ag_dim(x, 0), half = n / 2;
+    if (n == 1 || !ag_ok(x)) return ag_unsqueeze(g, 0);
+    AgVar a = ag_narrow(x, 0, 0, half), b = ag_narrow(x, 0, half, half), pairs = ag_mul(a, b);
+    if (n % 2) pairs = ag_concat(2, (AgVar[]){pairs, ag_narrow(x, 0, n - 1, 1)}, 0);
+    AgVar g_pairs = prod_gradient(pairs, g), gp = ag_narrow(g_pairs, 0, 0, half);
+    AgVar parts[] = {ag_mul(gp, b), ag_mul(gp, a), g_pairs};
+    if (n % 2) parts[2] = ag_narrow(g_pairs, 0, half, 1);
+    return ag_concat(n % 2 ? 3 : 2, parts, 0);
+}
+
+/* The order of axes with the reduced ones first, and that shape with them in one axis.  An axis of
+ * size 1 counts as reduced: it makes no difference.  Returns the number of axes of flat. */
+static int reduced_first(const Tensor *x, AgAxes axes, int *order, int64_t *flat) {
+    AgShape kept = ag_axes_kept(x, axes);
+    int n = 0, ndim = 1;
+    flat[0] = 1;
+    for (int d = 0; d < x->ndim; d++) {
+        if (kept.shape[d] != 1) continue;
+        order[n++] = d;
+        flat[0] *= x->shape[d];
+    }
+    for (int d = 0; d < x->ndim; d++) {
+        if (kept.shape[d] == 1) continue;
+        order[n++] = d;
+        flat[ndim++] = x->shape[d];
+    }
+    return ndim;
+}
+
+static bool prod_vjp(AgVjp *v) {
+    const AgOverAxes *o = v->options;
+    const Tensor *x = ag_value(v->in[0]);
+    int order[TENSOR_MAX_DIMS], back[TENSOR_MAX_DIMS];
+    int64_t flat[TENSOR_MAX_DIMS + 1], moved[TENSOR_MAX_DIMS];
+    if (tensor_numel(x) == 0) return true;
+    int n = x->ndim, ndim = reduced_first(x, o->axes, order, flat);
+    for (int d = 0; d < n; d++) {
+        back[order[d]] = d;
+        moved[d] = x->shape[order[d]];
+    }
+    AgVar factors = ag_reshape(ag_permute(v->in[0], order), ndim, flat);
+    AgVar g = prod_gradient(factors, ag_reshape(v->gout[0], ndim - 1, flat + 1));
+    v->gin[0] = ag_permute(ag_reshape(g, n, moved), back);
+    return true;
+}
+
+static const AgSample prod_samples[] = {
+    AG_AXES_SAMPLES(AG_OVER, .5, 1.5),
+    AG_SCALAR_SAMPLES(AG_OVER, -1, 1),
+    {"zeros", 1, {AG_IN(0, 0, 3, 3)}, AG_OVER(false, 1, {0}), NULL},
+    {"of nothing", 1, {AG_IN(-1, 1, 3, 0)}, AG_OVER(false, 1, {1}), NULL},
+    {0},
+};
+const AgOp ag_op_prod = {"prod", "product over axes", "f:f", ag_axes_shape, prod_value, prod_vjp,
+                         NULL, prod_samples, errors, false};
+AgVar ag_prod(AgVar x, AgAxes axes, bool keepdim) {
+    return over_axes(&ag_op_prod, x, axes, keepdim);
 }
 
 /* ---- sum_to ---- */

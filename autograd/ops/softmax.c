@@ -4,25 +4,26 @@
 /* All of them have options over exactly one axis. */
 static bool same_shape(AgCall *c) {
     const AgOverAxes *o = c->options;
-    return ag_call_axis(c, 0, o->axes.axis[0]) >= 0 && ag_out_like(c, 0, c->in[0]);
+    return ag_call_vector_axis(c, 0, o->axes.axis[0]) >= 0 && ag_out_like(c, 0, c->in[0]);
 }
 
 static int axis_of(const AgCall *c) {
-    return tensor_axis(c->in[0], ((const AgOverAxes *)c->options)->axes.axis[0]);
+    return ag_vector_axis(c->in[0], ((const AgOverAxes *)c->options)->axes.axis[0]);
 }
 
 #define SAMPLES                                                                                \
-    {{"rows", 1, {AG_IN(-2, 2, 3, 5)}, AG_WITH(AgOverAxes, {1, {-1}}, false), NULL},                       \
-     {"columns", 1, {AG_IN(-2, 2, 4, 3)}, AG_WITH(AgOverAxes, {1, {0}}, true), NULL},                      \
-     {"middle", 1, {AG_IN(-2, 2, 2, 3, 2)}, AG_WITH(AgOverAxes, {1, {1}}, false), NULL},                   \
-     {"one", 1, {AG_IN(-2, 2, 3, 1)}, AG_WITH(AgOverAxes, {1, {1}}, false), NULL},                         \
-     {"longer than a vector", 1, {AG_IN(-2, 2, 37)}, AG_WITH(AgOverAxes, {1, {0}}, false), NULL},          \
-     {"no rows", 1, {AG_IN(-2, 2, 0, 3)}, AG_WITH(AgOverAxes, {1, {1}}, false), NULL},                     \
+    {{"rows", 1, {AG_IN(-2, 2, 3, 5)}, AG_OVER(false, 1, {-1}), NULL},                         \
+     {"columns", 1, {AG_IN(-2, 2, 4, 3)}, AG_OVER(true, 1, {0}), NULL},                        \
+     {"middle", 1, {AG_IN(-2, 2, 2, 3, 2)}, AG_OVER(false, 1, {1}), NULL},                     \
+     {"one", 1, {AG_IN(-2, 2, 3, 1)}, AG_OVER(false, 1, {1}), NULL},                           \
+     {"longer than a vector", 1, {AG_IN(-2, 2, 37)}, AG_OVER(false, 1, {0}), NULL},            \
+     {"no rows", 1, {AG_IN(-2, 2, 0, 3)}, AG_OVER(false, 1, {1}), NULL},                       \
+     {"scalar", 1, {AG_IN(-2, 2)}, AG_OVER(false, 1, {-1}), NULL},                             \
      {0}}
 static const AgSample samples[] = SAMPLES;
 static const AgSample errors[] = {
     {"axis", 1, {AG_IN(-2, 2, 3, 4)}, AG_WITH(AgOverAxes, {1, {2}}, false), "axis 2 out of range"},
-    {"scalar", 1, {AG_IN(-2, 2)}, AG_WITH(AgOverAxes, {1, {0}}, false), "out of range"},
+    {"scalar", 1, {AG_IN(-2, 2)}, AG_WITH(AgOverAxes, {1, {1}}, false), "out of range"},
     {"masks", 1, {AG_IN_DTYPE("u8", 0, 2, 3)}, AG_WITH(AgOverAxes, {1, {0}}, false), "u8"},
     {0},
 };
@@ -94,12 +95,13 @@ const AgOp ag_op_logsumexp = {"logsumexp",     "ln sum e^x",  "f:f", ag_axes_sha
 
 /* Over several axes: one after the other, the last first so that the others keep their places. */
 AgVar ag_logsumexp(AgVar x, AgAxes axes, bool keepdim) {
-    bool none = ag_ok(x) && ag_ndim(x) == 0 && tensor_dtype_is_float(ag_dtype(x));
-    if (axes.n == 1 || (ag_ndim(x) == 0 && !none)) return along(&ag_op_logsumexp, x, axes.axis[0], keepdim);
+    bool scalar = ag_ok(x) && ag_ndim(x) == 0 && tensor_dtype_is_float(ag_dtype(x));
+    if (axes.n == 1 || (ag_ndim(x) == 0 && !scalar))
+        return along(&ag_op_logsumexp, x, axes.axis[0], keepdim);
     bool reduced[TENSOR_MAX_DIMS];
     const Tensor *v = ag_value(x);
     AgCall c = {.tape = x.tape, .op = &ag_op_logsumexp, .n_in = 1, .in = &v};
-    if (!ag_axes_reduced(&c, axes, reduced)) return ag_none(x);
+    if (!ag_axes_named(&c, axes, reduced)) return ag_none(x);
     AgVar y = ag_alias(x);
     for (int d = ag_ndim(x); d-- > 0;)
         if (reduced[d]) y = along(&ag_op_logsumexp, y, d, keepdim);
@@ -110,7 +112,7 @@ AgVar ag_logsumexp(AgVar x, AgAxes axes, bool keepdim) {
 
 static bool argmax_shape(AgCall *c) {
     if (!ag_axes_shape(c)) return false;
-    return c->in[0]->shape[axis_of(c)] > 0 || ag_call_fail(c, "the maximum of nothing");
+    return ag_vector_size(c->in[0], axis_of(c)) > 0 || ag_call_fail(c, "the maximum of nothing");
 }
 
 static bool argmax_value(AgCall *c) {

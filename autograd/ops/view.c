@@ -1,9 +1,11 @@
-/* reshape, transpose, permute, unsqueeze, expand, narrow, select, chunk, alias: views.
+/* reshape, transpose, permute, flip, unsqueeze, squeeze, expand, narrow, slice, select, chunk,
+ * split, alias: views.
  *
  * shape() makes the view; only reshape has a value(), for strides that allow none.  Each
  * gradient rule is the inverse view, or the op that undoes it; a sweep without create_graph
  * applies shape() to the gradient's own buffer instead. */
-#include "autograd/ops/ops.h"
+#include "autograd/ops/axes.h"
+#include "autograd/tape.h"
 
 static bool view(AgCall *c, Tensor v) {
     c->out[0] = v;
@@ -125,8 +127,10 @@ typedef struct {
 
 static bool transpose_shape(AgCall *c) {
     const Pair *o = c->options;
-    if (ag_call_axis(c, 0, o->a) < 0 || ag_call_axis(c, 0, o->b) < 0) return false;
-    return view(c, tensor_transpose(c->in[0], o->a, o->b));
+    const Tensor *x = c->in[0];
+    int a = ag_call_vector_axis(c, 0, o->a), b = ag_call_vector_axis(c, 0, o->b);
+    if (a < 0 || b < 0) return false;
+    return view(c, x->ndim ? tensor_transpose(x, a, b) : *x);
 }
 
 static bool transpose_vjp(AgVjp *v) {
@@ -139,11 +143,12 @@ static const AgSample transpose_samples[] = {
     {"matrix", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Pair, 0, 1), NULL},
     {"outer", 1, {AG_IN(-1, 1, 2, 3, 4)}, AG_WITH(Pair, 0, -1), NULL},
     {"itself", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Pair, 0, 0), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Pair, 0, -1), NULL},
     {0},
 };
 static const AgSample transpose_errors[] = {
     {"range", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Pair, 0, 2), "axis 2 out of range"},
-    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Pair, 0, 0), "out of range"},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Pair, 0, 1), "out of range"},
     {0},
 };
 const AgOp ag_op_transpose = {"transpose", "two axes swapped", "a:a", transpose_shape, NULL,
@@ -151,6 +156,74 @@ const AgOp ag_op_transpose = {"transpose", "two axes swapped", "a:a", transpose_
 AgVar ag_transpose(AgVar x, int axis_a, int axis_b) {
     return apply(&ag_op_transpose, x, &(Pair){axis_a, axis_b}, sizeof(Pair));
 }
+
+/* ---- flip ---- */
+
+static bool flip_shape(AgCall *c) {
+    const AgAxes *o = c->options;
+    bool flipped[TENSOR_MAX_DIMS];
+    if (!ag_axes_named(c, *o, flipped)) return false;
+    Tensor y = *c->in[0];
+    for (int d = 0; d < y.ndim; d++)
+        if (flipped[d]) y = tensor_flip(&y, d);
+    return view(c, y);
+}
+
+static bool flip_vjp(AgVjp *v) {
+    v->gin[0] = ag_flip(v->gout[0], *(const AgAxes *)v->options);
+    return true;
+}
+
+static const AgSample flip_samples[] = {
+    {"rows", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgAxes, 1, {0}), NULL},
+    {"both axes", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(AgAxes, 0, {0}), NULL},
+    {"two of three", 1, {AG_IN(-1, 1, 2, 3, 2)}, AG_WITH(AgAxes, 2, {-1, 0}), NULL},
+    {"longer than a vector", 1, {AG_IN(-1, 1, 37)}, AG_WITH(AgAxes, 1, {0}), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(AgAxes, 1, {0}), NULL},
+    {"empty", 1, {AG_IN(-1, 1, 2, 0)}, AG_WITH(AgAxes, 1, {0}), NULL},
+    {0},
+};
+static const AgSample flip_errors[] = {
+    {"axis", 1, {AG_IN(-1, 1, 3)}, AG_WITH(AgAxes, 1, {1}), "axis 1 out of range"},
+    {"twice", 1, {AG_IN(-1, 1, 3)}, AG_WITH(AgAxes, 2, {0, -1}), "named twice"},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(AgAxes, 1, {1}), "out of range"},
+    {0},
+};
+const AgOp ag_op_flip = {"flip", "axes in reverse order", "a:a", flip_shape, NULL, flip_vjp, NULL,
+                         flip_samples, flip_errors, true};
+AgVar ag_flip(AgVar x, AgAxes axes) { return apply(&ag_op_flip, x, &axes, sizeof axes); }
+
+/* ---- squeeze ---- */
+
+static bool squeeze_shape(AgCall *c) {
+    const AgAxes *o = c->options;
+    const Tensor *x = c->in[0];
+    bool named[TENSOR_MAX_DIMS];
+    if (!ag_axes_named(c, *o, named)) return false;
+    int64_t size[TENSOR_MAX_DIMS];
+    int n = 0;
+    for (int d = 0; d < x->ndim; d++)
+        if (!named[d] || x->shape[d] != 1) size[n++] = x->shape[d];
+    return view(c, tensor_reshape(x, n, size));
+}
+
+static const AgSample squeeze_samples[] = {
+    {"every axis of 1", 1, {AG_IN(-1, 1, 1, 3, 1, 2)}, AG_WITH(AgAxes, 0, {0}), NULL},
+    {"one of them", 1, {AG_IN(-1, 1, 1, 3, 1)}, AG_WITH(AgAxes, 1, {-1}), NULL},
+    {"another size stays", 1, {AG_IN(-1, 1, 1, 3)}, AG_WITH(AgAxes, 2, {0, 1}), NULL},
+    {"to a scalar", 1, {AG_IN(-1, 1, 1)}, AG_WITH(AgAxes, 1, {0}), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(AgAxes, 1, {-1}), NULL},
+    {"empty", 1, {AG_IN(-1, 1, 1, 0)}, AG_WITH(AgAxes, 0, {0}), NULL},
+    {0},
+};
+static const AgSample squeeze_errors[] = {
+    {"axis", 1, {AG_IN(-1, 1, 1, 3)}, AG_WITH(AgAxes, 1, {2}), "axis 2 out of range"},
+    {"twice", 1, {AG_IN(-1, 1, 1, 3)}, AG_WITH(AgAxes, 2, {0, -2}), "named twice"},
+    {0},
+};
+const AgOp ag_op_squeeze = {"squeeze", "without axes of size 1", "a:a", squeeze_shape, NULL,
+                            reshape_vjp, NULL, squeeze_samples, squeeze_errors, true};
+AgVar ag_squeeze(AgVar x, AgAxes axes) { return apply(&ag_op_squeeze, x, &axes, sizeof axes); }
 
 /* ---- unsqueeze ---- */
 
@@ -270,6 +343,83 @@ const AgOp ag_op_narrow = {"narrow", "x[.., start:start+length, ..]", "a:a", nar
                            narrow_vjp, NULL, narrow_samples, narrow_errors, true};
 AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length) {
     return apply(&ag_op_narrow, x, &(Range){axis, start, length}, sizeof(Range));
+}
+
+/* ---- split ---- */
+
+/* False, with the error recorded, if the sizes do not make up the axis. */
+static bool check_parts(AgVar x, int axis, int n, const int64_t *sizes) {
+    const Tensor *v = ag_value(x);
+    AgCall c = {.tape = x.tape, .op = &(const AgOp){.name = "split"}, .n_in = 1, .in = &v};
+    int d = ag_call_axis(&c, 0, axis);
+    if (d < 0) return false;
+    int64_t left = v->shape[d];
+    for (int i = 0; i < n; i++) {
+        if (sizes[i] < 0) return ag_call_fail(&c, "size %lld", (long long)sizes[i]);
+        if (sizes[i] > left)
+            return ag_call_fail(&c, "the sizes add up to more than %lld", (long long)v->shape[d]);
+        left -= sizes[i];
+    }
+    return left == 0 || ag_call_fail(&c, "the sizes add up to %lld of %lld",
+                                     (long long)(v->shape[d] - left), (long long)v->shape[d]);
+}
+
+bool ag_split(AgVar x, int axis, int n, const int64_t *sizes, AgVar *parts) {
+    bool ok = x.tape && ag_tape_ok(x.tape) && ag_check_var(x.tape, "split", 0, x) &&
+              check_parts(x, axis, n, sizes);
+    int64_t start = 0;
+    for (int i = 0; i < n; i++) {
+        parts[i] = ok ? ag_narrow(x, axis, start, sizes[i]) : ag_none(x);
+        ok = ok && ag_ok(parts[i]);
+        start += ok ? sizes[i] : 0;
+    }
+    return ok;
+}
+
+/* ---- slice ---- */
+
+typedef struct {
+    int axis;
+    int64_t start, end, step;
+} Slice;
+
+static bool slice_shape(AgCall *c) {
+    const Slice *o = c->options;
+    if (ag_call_axis(c, 0, o->axis) < 0) return false;
+    if (o->step < 1) return ag_call_fail(c, "step %lld", (long long)o->step);
+    return view(c, tensor_slice(c->in[0], o->axis, o->start, o->end, o->step));
+}
+
+static bool slice_vjp(AgVjp *v) {
+    const Slice *o = v->options;
+    int64_t n = ag_dim(v->in[0], o->axis), start = o->start < 0 ? o->start + n : o->start;
+    start = start < 0 ? 0 : start > n ? n : start;
+    v->gin[0] = ag_widen_steps(v->gout[0], o->axis, start, o->step, n);
+    return true;
+}
+
+static const AgSample slice_samples[] = {
+    {"every second column", 1, {AG_IN(-1, 1, 3, 5)}, AG_WITH(Slice, 1, 0, INT64_MAX, 2), NULL},
+    {"from the end", 1, {AG_IN(-1, 1, 5, 2)}, AG_WITH(Slice, 0, -4, -1, 1), NULL},
+    {"cut to the axis", 1, {AG_IN(-1, 1, 4)}, AG_WITH(Slice, -1, -9, 9, 3), NULL},
+    {"one", 1, {AG_IN(-1, 1, 4)}, AG_WITH(Slice, 0, 1, 4, INT64_MAX), NULL},
+    {"none", 1, {AG_IN(-1, 1, 4)}, AG_WITH(Slice, 0, 3, 1, 2), NULL},
+    {"behind the end", 1, {AG_IN(-1, 1, 4)}, AG_WITH(Slice, 0, 9, 12, 2), NULL},
+    {"longer than a vector", 1, {AG_IN(-1, 1, 75)}, AG_WITH(Slice, 0, 1, INT64_MAX, 2), NULL},
+    {"of nothing", 1, {AG_IN(-1, 1, 0)}, AG_WITH(Slice, 0, 0, INT64_MAX, 1), NULL},
+    {0},
+};
+static const AgSample slice_errors[] = {
+    {"step 0", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Slice, 0, 0, 3, 0), "step 0"},
+    {"backwards", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Slice, 0, 3, 0, -1), "step -1"},
+    {"axis", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Slice, 1, 0, 3, 1), "axis 1 out of range"},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Slice, 0, 0, 1, 1), "out of range"},
+    {0},
+};
+const AgOp ag_op_slice = {"slice", "x[.., start:end:step, ..]", "a:a", slice_shape, NULL,
+                          slice_vjp, NULL, slice_samples, slice_errors, true};
+AgVar ag_slice(AgVar x, int axis, int64_t start, int64_t end, int64_t step) {
+    return apply(&ag_op_slice, x, &(Slice){axis, start, end, step}, sizeof(Slice));
 }
 
 /* ---- select ---- */
