@@ -304,17 +304,15 @@ AgVar ag_amax(AgVar x, AgAxes axes, bool keepdim);
 AgVar ag_amin(AgVar x, AgAxes axes, bool keepdim);
 /* sum (x - mean)^2 / max(n - correction, 0), n elements to a result, and its square root;
  * correction 1 is the unbiased estimate, PyTorch's default, 0 the biased one.  Computed in two
- * passes, in double.  NaN of nothing and of n = correction = 1, infinite where only the divisor
- * is 0.
- * Gradient: 2 g (x - mean) / (n - correction); of std that over 2 y, and 0 where y = 0.  Neither
- * is finite where n <= correction. */
+ * passes, in double.  Where n <= correction: NaN if all elements are equal, else infinite.
+ * Gradient: 2 g (x - mean) / (n - correction); of std that over 2 y, and, as in PyTorch, 0 where
+ * y = 0.  Neither is finite where n <= correction. */
 AgVar ag_var(AgVar x, AgAxes axes, int64_t correction, bool keepdim);
 AgVar ag_std(AgVar x, AgAxes axes, int64_t correction, bool keepdim);
 /* (sum |x|^p)^(1/p), scaled so that no power overflows; largest |x| for p = INFINITY, smallest
- * for -INFINITY, how many are not 0 for p = 0.
+ * for -INFINITY, how many are not 0 for p = 0; of nothing 0 for every p.
  * Gradient: g sign(x) (|x| / y)^(p-1), 0 where x or y is 0; for infinite p g sign(x) shared among
- * the extremes; for p = 0 none.
- * Fails: p is NaN; of nothing (else 0) for p < 0 and p = INFINITY. */
+ * the extremes; for p = 0 none.  Fails: p is NaN. */
 AgVar ag_norm(AgVar x, double p, AgAxes axes, bool keepdim);
 /* ln sum e^x, without overflow; -infinity of nothing.  Gradient: g e^(x - y) */
 AgVar ag_logsumexp(AgVar x, AgAxes axes, bool keepdim);

@@ -125,7 +125,7 @@ void tensor_amin(const Tensor *y, const Tensor *x);           /* NaN if one is; 
 void tensor_var(const Tensor *y, const Tensor *x, int64_t correction);
 void tensor_std(const Tensor *y, const Tensor *x, int64_t correction);
 /* (sum |x|^p)^(1/p), scaled so that no power overflows; p infinity: largest |x|, -infinity:
- * smallest, 0: how many are not 0; of nothing: 0 (p < 0: infinity) */
+ * smallest, 0: how many are not 0; of nothing: 0 */
 void tensor_norm(const Tensor *y, const Tensor *x, double p);
 
 /* In what follows a scalar counts as a vector of one element: its axis is 0 or -1. */

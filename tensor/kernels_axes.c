@@ -391,6 +391,10 @@ void tensor_norm(const Tensor *y, const Tensor *x, double p) {
     const TensorDtype dtype = x->dtype;
     const Reduction pivot = extreme_of(dtype, p < 0 ? TENSOR_ABS_MIN : TENSOR_ABS_MAX);
     Plan plan = {.p = p};
+    if (tensor_numel(x) == 0) {
+        tensor_fill(y, 0);
+        return;
+    }
     if (isinf(p)) {
         plan.f = pivot;
     } else if (p == 0 || p == 1) {

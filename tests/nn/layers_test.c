@@ -104,7 +104,7 @@ Test(layers, wrong_inputs_are_errors_on_the_tape) {
     AgTape *t = ag_tape_new();
     expect_error(t, nn_linear(&m, ag_full(t, TENSOR_F64, 2, (int64_t[]){2, 4}, 1)), "4 and 3");
     expect_error(t, nn_linear(&m, ag_full(t, TENSOR_F32, 2, (int64_t[]){2, 3}, 1)), "mixed dtypes");
-    expect_error(t, nn_linear(&m, ag_scalar(t, TENSOR_F64, 1)), "matmul");
+    expect_error(t, nn_linear(&m, ag_scalar(t, TENSOR_F64, 1)), "linear");
     expect_error(t, nn_embedding(&e, ag_full(t, TENSOR_I64, 1, (int64_t[]){2}, 7)), "embedding");
     expect_error(t, nn_embedding(&e, ag_full(t, TENSOR_F64, 1, (int64_t[]){2}, 1)), "embedding");
     NnDropout d = {.p = 1.5, .batch_axis = -1};
