@@ -118,8 +118,9 @@ void tensor_sum(const Tensor *y, const Tensor *x);            /* an empty sum is
 void tensor_mean(const Tensor *y, const Tensor *x);           /* of nothing: NaN */
 void tensor_accumulate_sum(const Tensor *y, const Tensor *x); /* y += the sum */
 void tensor_prod(const Tensor *y, const Tensor *x);           /* an empty product is 1 */
-void tensor_amax(const Tensor *y, const Tensor *x);           /* NaN if one is; of nothing: -infinity */
-void tensor_amin(const Tensor *y, const Tensor *x);           /* NaN if one is; of nothing: infinity */
+/* The largest, the smallest; NaN if one is; of nothing -infinity, infinity. */
+void tensor_amax(const Tensor *y, const Tensor *x);
+void tensor_amin(const Tensor *y, const Tensor *x);
 /* sum (x - mean)^2 / max(n - correction, 0), and its square root: in two passes, the deviations
  * and their sum in double */
 void tensor_var(const Tensor *y, const Tensor *x, int64_t correction);

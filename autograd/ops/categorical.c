@@ -25,8 +25,9 @@ static bool value(AgCall *c) {
     Tensor sums = ag_call_tensor(c, false, TENSOR_F64, 1, &x.shape[x.ndim - 1]);
     if (tensor_is_nil(&sums)) return false;
     int64_t bad = tensor_categorical(&c->out[0], &x, r.key, r.batch_axis, r.first, r.total, &sums);
-    return bad < 0 || ag_call_fail(c, "row %lld has no probabilities: nan or inf in it, or -inf only",
-                                   (long long)bad);
+    if (bad < 0) return true;
+    return ag_call_fail(c, "row %lld has no probabilities: it holds nan, inf or only -inf",
+                        (long long)bad);
 }
 
 static const AgSample samples[] = {

@@ -31,7 +31,7 @@ static int64_t target_of(int64_t i, const int64_t *shape, const int64_t *reduced
 enum { LARGEST = 12000 };
 
 static void expect_reduced(TensorArena *arena, const Tensor *x, int mask, int layout) {
-    static long double sum[LARGEST], magnitude[LARGEST], max[LARGEST];
+    static long double sum[LARGEST], magnitude[LARGEST], max[LARGEST], min[LARGEST];
     int64_t shape[4];
     reduced_shape(x->shape, mask, shape);
     Tensor y = fresh(arena, x->dtype, 4, shape);
@@ -39,6 +39,7 @@ static void expect_reduced(TensorArena *arena, const Tensor *x, int mask, int la
     for (int64_t i = 0; i < n; i++) {
         sum[i] = magnitude[i] = 0;
         max[i] = -INFINITY;
+        min[i] = INFINITY;
     }
     for (int64_t i = 0; i < tensor_numel(x); i++) {
         int64_t k = target_of(i, x->shape, shape);
@@ -46,13 +47,15 @@ static void expect_reduced(TensorArena *arena, const Tensor *x, int mask, int la
         sum[k] += v;
         magnitude[k] += fabsl(v);
         max[k] = v > max[k] ? v : max[k];
+        min[k] = v < min[k] ? v : min[k];
     }
     Tensor total = layout_of(arena, &y, layout), more = layout_of(arena, &y, layout);
-    Tensor largest = layout_of(arena, &y, layout);
+    Tensor largest = layout_of(arena, &y, layout), smallest = layout_of(arena, &y, layout);
     tensor_fill(&more, 0.5);
     tensor_sum(&total, x);
     tensor_accumulate_sum(&more, x);
     tensor_amax(&largest, x);
+    tensor_amin(&smallest, x);
     const long double unit = x->dtype == TENSOR_F32 ? 0x1p-24L : 0x1p-53L;
     for (int64_t i = 0; i < n; i++) {
         /* half a unit for the rounding to the dtype, little for the sum in double */
@@ -63,7 +66,174 @@ static void expect_reduced(TensorArena *arena, const Tensor *x, int mask, int la
                   (unsigned)mask, (int)i, tensor_get(&total, i), sum[i]);
         cr_expect((long double)tensor_get(&largest, i) == max[i], "%s max over axes %x at %d",
                   isa_and_dtype(x->dtype), (unsigned)mask, (int)i);
+        cr_expect((long double)tensor_get(&smallest, i) == min[i], "%s min over axes %x at %d",
+                  isa_and_dtype(x->dtype), (unsigned)mask, (int)i);
     }
+}
+
+/* Products, variances and norms by plain loops. */
+typedef struct {
+    long double prod, sum, squares, abs_sum, power, abs_max, abs_min, nonzero;
+} Moments;
+
+static const double orders[] = {0, 1, 2, 3, -1.5, INFINITY, -INFINITY};
+
+static long double norm_of(const Moments *m, double p, long double power) {
+    if (isinf(p)) {
+        return p > 0 ? m->abs_max : m->abs_min;
+    }
+    return p == 0 ? m->nonzero : powl(power, 1 / (long double)p);
+}
+
+static void expect_close(const Tensor *y, int64_t i, long double want, int units,
+                         const char *what) {
+    const long double unit = y->dtype == TENSOR_F32 ? 0x1p-24L : 0x1p-53L;
+    const long double got = tensor_get(y, i);
+    bool close = fabsl(got - want) <= fabsl(want) * units * (unit + 400 * 0x1p-53L);
+    cr_expect(close || (isnan(got) && isnan(want)) || got == want, "%s %s at %d: %Lg, not %Lg",
+              isa_and_dtype(y->dtype), what, (int)i, got, want);
+}
+
+/* x's values stay away from 0, and few of them meet in one product. */
+static void expect_moments(TensorArena *arena, const Tensor *x, int mask, int layout) {
+    static Moments m[LARGEST];
+    int64_t shape[4];
+    reduced_shape(x->shape, mask, shape);
+    Tensor like = fresh(arena, x->dtype, 4, shape), y = layout_of(arena, &like, layout);
+    const int64_t results = tensor_numel(&y), n = results ? tensor_numel(x) / results : 0;
+    for (int64_t i = 0; i < results; i++) {
+        m[i] = (Moments){.prod = 1, .abs_min = INFINITY};
+    }
+    for (int64_t i = 0; i < tensor_numel(x); i++) {
+        Moments *k = &m[target_of(i, x->shape, shape)];
+        long double v = tensor_get(x, i), a = fabsl(v);
+        k->prod *= v;
+        k->sum += v;
+        k->abs_max = fmaxl(a, k->abs_max);
+        k->abs_min = fminl(a, k->abs_min);
+        k->nonzero += v != 0;
+    }
+    for (int64_t i = 0; i < tensor_numel(x); i++) {
+        Moments *k = &m[target_of(i, x->shape, shape)];
+        k->squares += powl(tensor_get(x, i) - k->sum / n, 2);
+    }
+    tensor_prod(&y, x);
+    for (int64_t i = 0; i < results; i++) {
+        expect_close(&y, i, m[i].prod, 1, "product");
+    }
+    for (int64_t correction = 0; correction < 2; correction++) {
+        const long double divisor = n > correction ? n - correction : 0;
+        tensor_var(&y, x, correction);
+        for (int64_t i = 0; i < results; i++) {
+            expect_close(&y, i, m[i].squares / divisor, 1, "variance");
+        }
+        tensor_std(&y, x, correction);
+        for (int64_t i = 0; i < results; i++) {
+            expect_close(&y, i, sqrtl(m[i].squares / divisor), 1, "deviation");
+        }
+    }
+    for (int o = 0; o < COUNT(orders); o++) {
+        const double p = orders[o];
+        for (int64_t i = 0; i < results; i++) {
+            m[i].power = 0;
+        }
+        for (int64_t i = 0; i < tensor_numel(x); i++) {
+            m[target_of(i, x->shape, shape)].power += powl(fabsl(tensor_get(x, i)), p);
+        }
+        tensor_norm(&y, x, p);
+        for (int64_t i = 0; i < results; i++) {
+            /* of powers in the dtype itself, p = 3 and -1.5 */
+            expect_close(&y, i, n ? norm_of(&m[i], p, m[i].power) : 0, 3, "norm");
+        }
+    }
+}
+
+Test(kernels_axes, moments_over_every_set_of_axes_agree_with_plain_loops, .timeout = 120) {
+    static const int64_t small[][4] = {{3, 4, 5, 6}, {2, 1, 3, 20},  {1, 130, 2, 1}, {2, 3, 0, 2},
+                                       {1, 1, 1, 1}, {2, 1, 1, 1100}};
+    TensorArena *arena = tensor_arena_new();
+    FOR_EACH_ISA(isa) {
+        FOR_EACH_FLOAT(dtype) {
+            for (int s = 0; s < COUNT(small); s++) {
+                Tensor x = random_tensor(arena, dtype, 4, small[s], .9, 1.1);
+                for (int64_t i = 0; i < tensor_numel(&x); i += 3) {
+                    tensor_set(&x, i, -tensor_get(&x, i));
+                }
+                for (int mask = 0; mask < 16; mask++) {
+                    Tensor view = laid_out(arena, &x, mask % LAYOUTS);
+                    expect_moments(arena, &view, mask, (mask + isa) % LAYOUTS);
+                }
+                tensor_arena_reset(arena);
+            }
+        }
+    }
+    tensor_arena_free(arena);
+}
+
+Test(kernels_axes, norms_neither_overflow_nor_vanish) {
+    const struct {
+        TensorDtype dtype;
+        double scale;
+    } cases[] = {{TENSOR_F64, 1e300}, {TENSOR_F64, 1e-300}, {TENSOR_F64, 5e-324},
+                 {TENSOR_F32, 1e38},  {TENSOR_F32, 1e-44},  {TENSOR_F64, 0x1p1021}};
+    TensorArena *arena = tensor_arena_new();
+    FOR_EACH_ISA(isa) {
+        for (int c = 0; c < COUNT(cases); c++) {
+            for (int p = 2; p < 6; p++) {
+                const double unit = cases[c].scale;
+                Tensor x = vector_of(arena, cases[c].dtype, 2, (double[]){-1 * unit, unit});
+                Tensor y = fresh(arena, cases[c].dtype, 1, (int64_t[]){1});
+                tensor_norm(&y, &x, p);
+                double one = tensor_get(&x, 1), want = one * pow(2, 1.0 / p);
+                double least = cases[c].dtype == TENSOR_F32 ? 0x1p-149 : 0x1p-1074;
+                cr_expect_leq(fabs(tensor_get(&y, 0) - want), want * 1e-7 + least, "%g: %g", want,
+                              tensor_get(&y, 0));
+            }
+        }
+    }
+    tensor_arena_free(arena);
+}
+
+Test(kernels_axes, norms_and_variances_pass_infinities_and_nan_on) {
+    TensorArena *arena = tensor_arena_new();
+    FOR_EACH_FLOAT(dtype) {
+        Tensor y = fresh(arena, dtype, 1, (int64_t[]){1});
+        Tensor inf = vector_of(arena, dtype, 3, (double[]){1, -INFINITY, 2});
+        Tensor nan = vector_of(arena, dtype, 3, (double[]){1, NAN, INFINITY});
+        for (int o = 1; o < COUNT(orders); o++) {
+            tensor_norm(&y, &nan, orders[o]);
+            cr_expect(isnan(tensor_get(&y, 0)), "p = %g", orders[o]);
+            tensor_norm(&y, &inf, orders[o]);
+            cr_expect(orders[o] < 0 ? isfinite(tensor_get(&y, 0)) : tensor_get(&y, 0) == INFINITY);
+        }
+        tensor_var(&y, &inf, 0);
+        cr_expect(isnan(tensor_get(&y, 0)));
+        tensor_amin(&y, &nan);
+        cr_expect(isnan(tensor_get(&y, 0)));
+    }
+    tensor_arena_free(arena);
+}
+
+/* Deviations of order 1 around a mean of 10^6: single sums of squares would lose them all. */
+Test(kernels_axes, variances_far_from_zero_stay_accurate) {
+    TensorArena *arena = tensor_arena_new();
+    FOR_EACH_ISA(isa) {
+        FOR_EACH_FLOAT(dtype) {
+            for (int way = 0; way < 2; way++) {
+                Tensor x = fresh(arena, dtype, 2, (int64_t[]){way ? 1000 : 20, way ? 20 : 1000});
+                Tensor y = fresh(arena, dtype, 2, (int64_t[]){way ? 1 : 20, way ? 20 : 1});
+                for (int64_t i = 0; i < 20000; i++) {
+                    int64_t place = way ? i / 20 : i % 1000;
+                    tensor_set(&x, i, 1e6 + (double)(place % 2));
+                }
+                tensor_var(&y, &x, 0);
+                for (int64_t i = 0; i < 20; i++) {
+                    cr_expect_float_eq(tensor_get(&y, i), .25, 1e-9);
+                }
+            }
+        }
+    }
+    tensor_arena_free(arena);
 }
 
 Test(kernels_axes, reductions_over_every_set_of_axes_agree_with_plain_loops, .timeout = 120) {

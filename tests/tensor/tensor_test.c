@@ -50,6 +50,45 @@ Test(tensor, views_select_what_they_say) {
     EXPECT(tensor_permute(&y, (int[]){-1, 0, 1}), "f64[2,2,3] 0 2 4 6 8 10 1 3 5 7 9 11");
 }
 
+Test(tensor, slices_follow_python) {
+    Tensor x = COUNTED(2, 5), none = COUNTED(0), scalar = COUNTED();
+    EXPECT(tensor_slice(&x, 1, 0, INT64_MAX, 2), "f64[2,3] 0 2 4 5 7 9");
+    EXPECT(tensor_slice(&x, -1, 1, 4, 2), "f64[2,2] 1 3 6 8");
+    EXPECT(tensor_slice(&x, 1, -2, INT64_MAX, 1), "f64[2,2] 3 4 8 9");
+    EXPECT(tensor_slice(&x, 1, INT64_MIN, -4, 7), "f64[2,1] 0 5");
+    EXPECT(tensor_slice(&x, 1, 0, 5, INT64_MAX), "f64[2,1] 0 5");
+    EXPECT(tensor_slice(&x, 1, 4, 2, 1), "f64[2,0]");
+    EXPECT(tensor_slice(&x, 0, 7, 9, 1), "f64[0,5]");
+    EXPECT(tensor_slice(&none, 0, -1, 3, 2), "f64[0]");
+    EXPECT_NIL(tensor_slice(&x, 2, 0, 1, 1));
+    EXPECT_NIL(tensor_slice(&x, 0, 0, 1, 0));
+    EXPECT_NIL(tensor_slice(&x, 0, 0, 1, -1));
+    EXPECT_NIL(tensor_slice(&scalar, 0, 0, 1, 1));
+}
+
+Test(tensor, a_flip_runs_backwards_and_a_second_one_forwards) {
+    Tensor x = COUNTED(2, 3), none = COUNTED(2, 0), scalar = COUNTED();
+    Tensor y = tensor_flip(&x, -1);
+    EXPECT(y, "f64[2,3] 2 1 0 5 4 3");
+    EXPECT(tensor_flip(&x, 0), "f64[2,3] 3 4 5 0 1 2");
+    EXPECT(tensor_flip(&y, 1), "f64[2,3] 0 1 2 3 4 5");
+    EXPECT(tensor_narrow(&y, 1, 1, 2), "f64[2,2] 1 0 4 3");
+    EXPECT(tensor_slice(&y, 1, 0, 3, 2), "f64[2,2] 2 0 5 3");
+    EXPECT(tensor_copy(arena, &y), "f64[2,3] 2 1 0 5 4 3");
+    EXPECT(tensor_flip(&none, 1), "f64[2,0]");
+    cr_expect(!tensor_is_contiguous(&y) && !tensor_is_overlapping(&y));
+    cr_expect_eq(tensor_flip(&none, 1).data, none.data);
+    EXPECT_NIL(tensor_flip(&x, 2));
+    EXPECT_NIL(tensor_flip(&scalar, 0));
+}
+
+Test(tensor, a_scalar_becomes_a_vector_and_nothing_else_does) {
+    Tensor scalar = COUNTED(), x = COUNTED(2, 2), nil = tensor_nil();
+    EXPECT(tensor_at_least_1d(&scalar), "f64[1] 0");
+    EXPECT(tensor_at_least_1d(&x), "f64[2,2] 0 1 2 3");
+    EXPECT_NIL(tensor_at_least_1d(&nil));
+}
+
 Test(tensor, reshape_is_a_view_where_strides_allow_and_nil_where_not) {
     Tensor x = COUNTED(2, 3, 4), t = tensor_transpose(&x, 0, 1), n = tensor_narrow(&x, 1, 0, 2);
     EXPECT(tensor_reshape(&n, SHAPE(2, 8)), "f64[2,8] 0 1 2 3 4 5 6 7 12 13 14 15 16 17 18 19");
