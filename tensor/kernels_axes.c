@@ -360,14 +360,16 @@ void tensor_std(const Tensor *y, const Tensor *x, int64_t correction) {
 }
 
 /* ---- norms ----
- * Elements are scaled by a power of two near their largest magnitude (for p < 0 the smallest),
- * so that powers neither overflow nor vanish. */
+ * Elements are scaled by their largest magnitude (for p < 0 the smallest), or a power of two
+ * near it, so that powers neither overflow nor vanish. */
 
 static double scale_to_one(const Plan *plan, double magnitude) {
     int exponent = 0;
-    (void)plan;
     if (magnitude == 0 || !isfinite(magnitude)) {
         return 1;
+    }
+    if (plan->p != 2 && isfinite(1 / magnitude)) {
+        return 1 / magnitude;
     }
     frexp(magnitude, &exponent);
     return ldexp(1, exponent > -1023 ? -exponent : 1023);
