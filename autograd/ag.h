@@ -80,13 +80,13 @@ bool ag_tape_is_no_grad(const AgTape *t);
  * Release forgets everything made since the mark, except keep[0..n-1], which become
  * constants and whose handles are updated.  The mark stays valid; the next release to it
  * forgets what this one kept, unless it keeps it too.  Scopes opened since are closed, and
- * watches and their gradients since are gone.
+ * watches, names, hooks and kept gradients since are gone.
  * Fails (false, and the tape's error): the mark is of another tape, older than a reset, or
  * was forgotten itself by the release of an earlier one. */
 typedef struct {
     AgTape *tape;
     TensorArenaMark memory;
-    uint32_t nodes, scopes, epoch;
+    uint32_t nodes, scopes, hooks, epoch;
 } AgTapeMark;
 AgTapeMark ag_tape_mark(AgTape *t);
 bool ag_tape_release(AgTape *t, AgTapeMark mark, int n, AgVar *keep);
@@ -195,6 +195,40 @@ bool ag_backward(AgVar loss);
  * name; ag_watched gives that of the last one (nil before, and where none arrived). */
 void ag_watch(AgVar v, const char *name);
 Tensor ag_watched(AgTape *t, const char *name);
+
+/* Has every sweep from here to the reset call hook with the whole gradient of v, once all of it
+ * has arrived and before it goes on: to read it, to clip it, to replace it.  The hook returns the
+ * gradient to go on with, of the same shape and dtype: the one it was given, or another written
+ * with the ops of this header (so create_graph works).  Several hooks run in the order in which
+ * they were set, each with what the last one returned; of a parameter they run before the
+ * gradient is added to what it has; ag_watch and ag_grad see what they return.  A hook runs only
+ * if the sweep brings v a gradient on its way to something asked for.
+ * Ends with the reset, or the release of a mark set before.
+ * Fails (the tape's error): v not of a float dtype; in the sweep, another shape or dtype. */
+void ag_hook(AgVar v, AgVar (*hook)(AgVar grad, void *context), void *context);
+
+/* ---- checkpoints: memory for time --------------------------------------------
+ * out = f(in), without keeping what f computes on the way: that memory is free again when f
+ * returns, and going back f runs a second time.  With a checkpoint at each of sqrt(T) stretches,
+ * a sequence of T steps takes memory for about 2 sqrt(T) steps instead of T, and one more
+ * forward pass.
+ *
+ * f sets out[0..n_out-1], and must compute the same both times: from its inputs, its context
+ * (which has to live until the last sweep) and parameters it asks for itself (ag_leaf, the
+ * layers).  Parameters used inside get their gradients, random ops draw the same numbers, and
+ * training and rows are as in the first run.  Checkpoints nest.  Watches and names set inside end
+ * with f; hooks set inside run in the second run's sweep.
+ * Gradient: that of f, with the bits it has without a checkpoint; with create_graph it can be
+ * differentiated again (then the second run's variables stay).
+ * Fails (the tape's error): f fails; f uses a variable of a float dtype that is neither among
+ * `in` nor such a parameter (no gradient would reach it); results change in the second run;
+ * n_out outside 1..8.  n < 1 gives variables without a tape.
+ * T. Chen, B. Xu, C. Zhang and C. Guestrin, Training Deep Nets with Sublinear Memory Cost,
+ * arXiv:1604.06174, 2016. */
+typedef void (*AgCheckpointFunction)(AgTape *t, void *context, int n, const AgVar *in, int n_out,
+                                     AgVar *out);
+void ag_checkpoint(AgCheckpointFunction f, void *context, int n, const AgVar *in, int n_out,
+                   AgVar *out);
 
 /* ---- elementwise ----------------------------------------------------------
  * Two operands broadcast to each other by NumPy's rule, in either order; the gradient

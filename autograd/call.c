@@ -174,6 +174,13 @@ static bool push_results(AgCall *c, const Results *r, const AgVar *in, const AgR
     return true;
 }
 
+/* What only the caller's wish turns on. */
+static bool inspect(AgCall *c, const AgVar *in) {
+    AgTape *t = c->tape;
+    return (!t->checkpoint || ag_checkpoint_sees(t, c->n_in, in)) &&
+           (!t->tracing || is_view(c) || ag_trace_call(c, in));
+}
+
 static bool call_op(AgCall *c, const Signature *s, const AgVar *in, size_t options_size,
                     AgVar *out) {
     Results r; /* large, so not cleared: shape() and the new memory set what is used */
@@ -187,7 +194,8 @@ static bool call_op(AgCall *c, const Signature *s, const AgVar *in, size_t optio
     if (!run_value(c, &r)) return false;
     AgRecord *record = NULL;
     if (c->recorded && !(record = new_record(c, in, view))) return false;
-    return push_results(c, &r, in, record, view, out);
+    if (!push_results(c, &r, in, record, view, out)) return false;
+    return !c->tape->inspect || inspect(c, in);
 }
 
 static AgTape *tape_of(AgTape *t, int n_in, const AgVar *in) {

@@ -31,13 +31,17 @@ typedef struct {
     bool sink;        /* value is a parameter's gradient: ours to add into */
     bool own;         /* asked for: parts may not pass it by */
     bool need;        /* a target lies at or below it */
+    bool passed;      /* its gradient went on to an input */
 } Entry;
 
 typedef struct {
     AgTape *t;
     bool create_graph;
+    bool keep, trace; /* each part for ag_tape_explain; each rule for ag_tape_trace_nan */
+    bool apart;       /* a parameter's gradient is collected before it is added */
     uint32_t low, top;
-    Entry *table; /* of nodes low..top */
+    Entry *table;     /* of nodes low..top */
+    AgBuffer *memory; /* of the table */
 } Sweep;
 
 /* The rule in progress; AgVjp.engine. */
@@ -195,7 +199,8 @@ static void add_values(Sweep *s, uint32_t id, const Tensor *g, AgBuffer *buffer)
     }
 }
 
-static void add_part(Sweep *s, uint32_t id, AgVar g) {
+static void add_part(Sweep *s, AgPartKind kind, uint32_t id, uint32_t from, AgVar g) {
+    if (s->keep) ag_kept_add(s->t, kind, id, from, &ag_node(s->t, g.id)->value);
     if (s->create_graph) {
         Entry *e = entry_of(s, id);
         e->var = e->present ? ag_add(e->var, g) : g;
@@ -216,7 +221,8 @@ AgVar ag_vjp_gout(AgVjp *v, int k) {
 
 const Tensor *ag_vjp_into(AgVjp *v, int i) {
     Rule *rule = v->engine;
-    if (v->create_graph || !v->need[i]) return NULL;
+    const Sweep *s = rule->sweep;
+    if (s->create_graph || s->keep || s->trace || !v->need[i]) return NULL;
     return destination(rule->sweep, rule->record->in[i], &rule->into[i]) ? &rule->into[i] : NULL;
 }
 
@@ -336,10 +342,34 @@ static AgVar push_gout(Sweep *s, uint32_t id) {
 }
 
 /* Variables that a rule made are gone after it; their buffers, unless adopted, are free. */
-static void forget_temporaries(Sweep *s, uint32_t first, TensorArenaMark memory) {
+static void forget_temporaries(Sweep *s, AgTapeMark mark) {
+    AgTape *t = s->t;
     if (s->create_graph) return;
-    ag_pop_nodes(s->t, first);
-    tensor_arena_release(s->t->arena, memory);
+    ag_pop_nodes(t, mark.nodes);
+    tensor_arena_release(t->arena, mark.memory);
+    t->n_scopes = mark.scopes;
+    if (t->n_watched && t->watch[t->n_watched - 1].end > mark.memory.bytes)
+        ag_forget_watches(t, mark);
+    if (t->n_hooks > mark.hooks) ag_forget_hooks(t, mark);
+    if (t->bound_inside) t->epoch++; /* a key's variable does not fit what comes in its place */
+    t->bound_inside = false;
+}
+
+/* The scope of a node, so that an error names where forward was. */
+typedef struct {
+    uint32_t scope, outer;
+    int64_t step;
+} Place;
+
+static Place enter_scope_of(AgTape *t, uint32_t id) {
+    Place was = {ag_node(t, id)->scope, t->open_scope, t->scope[ag_node(t, id)->scope].step};
+    t->open_scope = was.scope;
+    t->scope[was.scope].step = ag_node(t, id)->step;
+    return was;
+}
+static void leave_scope(AgTape *t, Place was) {
+    t->scope[was.scope].step = was.step;
+    t->open_scope = was.outer;
 }
 
 static void call_rule(Sweep *s, const AgRecord *r, Rule *rule, AgVar *in, AgVar *gin, bool *need) {
@@ -361,15 +391,19 @@ static void call_rule(Sweep *s, const AgRecord *r, Rule *rule, AgVar *in, AgVar 
                .in = in, .out = out, .gout = gout, .has_gout = has_gout, .need = need,
                .gin = gin, .create_graph = s->create_graph, .saved = r->saved,
                .scratch = t->scratch, .engine = rule};
-    if (t->failed || !run_rule(&v)) return;
+    if (t->failed || (s->trace && !ag_trace_gout(&v))) return;
+    if (s->trace) ag_set_tracing(t, false); /* a rule may mask what it need not compute */
+    bool ok = run_rule(&v);
+    if (s->trace) ag_set_tracing(t, true);
+    if (!ok || (s->trace && !ag_trace_gin(&v))) return;
     for (int i = 0; i < r->n_in && !t->failed; i++)
-        if (need[i] && gin[i].id) add_part(s, r->in[i], gin[i]);
+        if (need[i] && gin[i].id) add_part(s, AG_PART_OF_OP, r->in[i], r->first_out, gin[i]);
 }
 
 static void pass_on_by_rule(Sweep *s, const AgRecord *r) {
     AgTape *t = s->t;
-    uint32_t first = t->n;
-    TensorArenaMark memory = tensor_arena_mark(t->arena), scratch = tensor_arena_mark(t->scratch);
+    AgTapeMark mark = ag_tape_mark(t);
+    TensorArenaMark scratch = tensor_arena_mark(t->scratch);
     size_t n = (size_t)r->n_in, bytes = n * (2 * sizeof(AgVar) + sizeof(Tensor) + sizeof(bool));
     char *p = ag_take(t, t->scratch, bytes);
     if (!p) {
@@ -378,21 +412,17 @@ static void pass_on_by_rule(Sweep *s, const AgRecord *r) {
     }
     Rule rule = {s, r, (Tensor *)(void *)p};
     AgVar *in = (AgVar *)(void *)(p + n * sizeof(Tensor));
-    uint32_t scope = t->open_scope;
-    t->open_scope = ag_node(t, r->first_out)->scope; /* an error names where forward was */
-    int64_t step = t->scope[t->open_scope].step;
-    t->scope[t->open_scope].step = ag_node(t, r->first_out)->step;
+    Place was = enter_scope_of(t, r->first_out);
     call_rule(s, r, &rule, in, in + n, (bool *)(in + 2 * n));
-    t->scope[ag_node(t, r->first_out)->scope].step = step;
-    t->open_scope = scope;
+    leave_scope(t, was);
     tensor_arena_release(t->scratch, scratch);
-    forget_temporaries(s, first, memory);
+    forget_temporaries(s, mark);
 }
 
 /* The part of a view, in place in its base. */
 static bool pass_on_in_place(Sweep *s, uint32_t id) {
     const AgNode *n = ag_node(s->t, id);
-    if (s->create_graph || !is_plain_view(n)) return false;
+    if (s->create_graph || s->keep || !is_plain_view(n)) return false;
     Tensor to;
     if (!in_base(s, n, &to, 0)) return false;
     tensor_accumulate(&to, &entry_of(s, id)->value);
@@ -408,26 +438,111 @@ static void pass_on(Sweep *s, const AgRecord *r) {
     for (int i = 0; i < r->n_in; i++) wanted |= needs(s, r->in[i]);
     if (!arrived || !wanted) return;
     if (!pass_on_in_place(s, r->first_out) && !s->t->failed) pass_on_by_rule(s, r);
-    for (int k = 0; k < r->n_out && !s->create_graph; k++) {
+    for (int k = 0; k < r->n_out; k++) {
         uint32_t id = r->first_out + (uint32_t)k;
-        if (id <= s->top && !entry_of(s, id)->own) drop_entry(s, entry_of(s, id));
+        if (id > s->top) continue;
+        Entry *e = entry_of(s, id);
+        e->passed = true;
+        if (!e->own && !s->create_graph) drop_entry(s, e);
     }
+}
+
+/* ---- a gradient that is whole ---- */
+
+static bool check_replacement(AgTape *t, uint32_t id, AgVar g) {
+    if (t->failed) return false;
+    const AgNode *n = ag_node(t, id);
+    if (!g.tape || !ag_check_var(t, "hook", 0, g)) {
+        ag_fail(t, "hook of %s (node %u): returned no variable", ag_node_name(n), id);
+        return false;
+    }
+    const Tensor *v = ag_value(g);
+    if (tensor_same_shape(v, &n->value) && v->dtype == n->value.dtype) return true;
+    char want[TENSOR_DESCRIBE_SIZE], got[TENSOR_DESCRIBE_SIZE];
+    ag_fail(t, "hook of %s (node %u): returned %s for the gradient %s", ag_node_name(n), id,
+            tensor_describe(v, got, sizeof got), tensor_describe(&n->value, want, sizeof want));
+    return false;
+}
+
+static void replace_entry(Sweep *s, uint32_t id, AgVar g) {
+    Entry *e = entry_of(s, id);
+    const AgNode *n = ag_node(s->t, g.id);
+    if (s->keep) ag_kept_add(s->t, AG_PART_HOOKED, id, 0, &n->value);
+    if (s->create_graph) {
+        e->var = g;
+    } else {
+        AgBuffer *old = e->buffer;
+        set_entry(e, &n->value, n->buffer);
+        if (old) ag_buffer_drop(s->t, old);
+    }
+}
+
+static void run_hooks(Sweep *s, uint32_t id) {
+    AgTape *t = s->t;
+    AgTapeMark mark = ag_tape_mark(t);
+    Place was = enter_scope_of(t, id);
+    AgVar whole = push_gout(s, id), g = whole;
+    for (uint32_t i = ag_node(t, id)->hook; i && !t->failed; i = t->hook[i - 1].next) {
+        AgHook h = t->hook[i - 1];
+        AgVar got = h.function(g, h.context);
+        if (check_replacement(t, id, got)) g = got;
+    }
+    leave_scope(t, was);
+    if (!t->failed && g.id != whole.id) replace_entry(s, id, g);
+    forget_temporaries(s, mark);
+}
+
+static void complete(Sweep *s, uint32_t id) {
+    const Entry *e = entry_of(s, id);
+    if (!e->present || e->sink) return;
+    if (s->keep)
+        ag_kept_add(s->t, AG_PART_TOTAL, id, 0,
+                    s->create_graph ? &ag_node(s->t, e->var.id)->value : &e->value);
+    if (ag_node(s->t, id)->hook) run_hooks(s, id);
 }
 
 /* ---- the sweep ---- */
 
 static bool open_table(Sweep *s) {
     size_t n = (size_t)s->top - s->low + 1;
-    s->table = ag_take(s->t, s->t->sweep, n * sizeof *s->table);
-    if (!s->table) {
+    s->memory = ag_buffer_take(s->t, n * sizeof *s->table);
+    if (!s->memory) {
         ag_fail_memory(s->t, "gradient table", n * sizeof *s->table);
         return false;
     }
+    s->memory->uses++;
+    s->table = s->memory->memory;
     for (size_t i = 0; i < n; i++) {
-        s->table[i].buffer = NULL;
-        s->table[i].present = s->table[i].sink = s->table[i].own = s->table[i].need = false;
+        Entry *e = &s->table[i];
+        e->buffer = NULL;
+        e->present = e->sink = e->own = e->need = e->passed = false;
     }
     return true;
+}
+
+/* Gives back what a sweep inside a rule still holds; the outermost one's memory goes whole. */
+static void close_table(Sweep *s) {
+    if (s->t->sweeps == 1 || s->t->failed) return;
+    for (uint32_t id = s->low; id <= s->top; id++) drop_entry(s, entry_of(s, id));
+    ag_buffer_drop(s->t, s->memory);
+}
+
+/* This node's gradient is wanted by itself: nothing passes it by. */
+static void collect_apart(Sweep *s, uint32_t id) {
+    Entry *e = entry_of(s, id);
+    e->own = true;
+    e->sink = e->present = false;
+    s->apart = true;
+}
+
+static void set_attention(Sweep *s) {
+    AgTape *t = s->t;
+    s->trace = t->tracing;
+    s->keep = t->keep_gradients && t->sweeps == 1;
+    if (s->keep) ag_kept_begin(t);
+    for (uint32_t id = s->low; s->keep && id <= s->top; id++) collect_apart(s, id);
+    for (uint32_t i = 0; i < t->n_hooks; i++)
+        if (t->hook[i].id >= s->low && t->hook[i].id <= s->top) collect_apart(s, t->hook[i].id);
 }
 
 static void find_needs(Sweep *s) {
@@ -444,9 +559,13 @@ static void run_sweep(Sweep *s, int n_y, const AgVar *y, const AgVar *seed) {
     bool no_grad = t->no_grad, recycle = t->recycle;
     t->no_grad = !s->create_graph;
     t->recycle = !s->create_graph;
-    for (int k = 0; k < n_y; k++)
-        if (needs(s, y[k].id)) add_part(s, y[k].id, seed[k]);
+    for (int k = 0; k < n_y && !t->failed; k++) {
+        if (!needs(s, y[k].id) || (s->trace && !ag_trace_seed(t, y[k], seed[k]))) continue;
+        add_part(s, AG_PART_SEED, y[k].id, 0, seed[k]);
+    }
+    bool attend = s->keep || t->n_hooks;
     for (uint32_t id = s->top + 1; id-- > s->low && !t->failed;) {
+        if (attend) complete(s, id);
         const AgRecord *r = ag_node(t, id)->record;
         if (r && id == r->first_out) pass_on(s, r);
     }
@@ -474,7 +593,7 @@ static AgVar seed_or_ones(AgTape *t, AgVar y, AgVar seed) {
                    tensor_describe(g, got, sizeof got), tensor_describe(v, want, sizeof want));
 }
 
-static bool check_floats(AgTape *t, const char *what, int n, const AgVar *v) {
+bool ag_check_floats(AgTape *t, const char *what, int n, const AgVar *v) {
     for (int i = 0; i < n; i++) {
         if (!ag_check_var(t, "grad", i, v[i])) return false;
         TensorDtype dtype = ag_dtype(v[i]);
@@ -503,21 +622,51 @@ static AgVar *seeds_of(AgTape *t, int n_y, const AgVar *y, const AgVar *seed) {
     return all;
 }
 
+/* A sweep from y to x, ready but for what x collects in; false with the error recorded. */
+static bool open_sweep(Sweep *s, int n_y, const AgVar *y, int n, const AgVar *x) {
+    AgTape *t = s->t;
+    s->low = UINT32_MAX;
+    for (int k = 0; k < n_y; k++) s->top = y[k].id > s->top ? y[k].id : s->top;
+    for (int i = 0; i < n; i++) s->low = x[i].id < s->low ? x[i].id : s->low;
+    if (s->low > s->top) s->low = s->top;
+    if ((t->sweeps == 1 && !ag_check_unchanged(t, s->top)) || !open_table(s)) return false;
+    set_attention(s);
+    for (int i = 0; i < n; i++)
+        if (x[i].id <= s->top) entry_of(s, x[i].id)->need = entry_of(s, x[i].id)->own = true;
+    find_needs(s);
+    return true;
+}
+
 static void grad_n(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x,
                    AgVar *gx, bool create_graph) {
-    if (!check_floats(t, "result", n_y, y) || !check_floats(t, "input", n, x)) return;
-    Sweep s = {.t = t, .create_graph = create_graph, .low = UINT32_MAX};
-    for (int k = 0; k < n_y; k++) s.top = y[k].id > s.top ? y[k].id : s.top;
-    for (int i = 0; i < n; i++) s.low = x[i].id < s.low ? x[i].id : s.low;
-    if (s.low > s.top) s.low = s.top;
-    if ((t->sweeps == 1 && !ag_check_unchanged(t, s.top)) || !open_table(&s)) return;
+    if (!ag_check_floats(t, "result", n_y, y) || !ag_check_floats(t, "input", n, x)) return;
+    Sweep s = {.t = t, .create_graph = create_graph};
+    if (!open_sweep(&s, n_y, y, n, x)) return;
     const AgVar *seeds = seeds_of(t, n_y, y, seed);
     if (t->failed) return;
-    for (int i = 0; i < n; i++)
-        if (x[i].id <= s.top) entry_of(&s, x[i].id)->need = entry_of(&s, x[i].id)->own = true;
-    find_needs(&s);
     run_sweep(&s, n_y, y, seeds);
     for (int i = 0; i < n && !t->failed; i++) gx[i] = result(&s, x[i]); /* gx may be x */
+    close_table(&s);
+}
+
+bool ag_grad_parts(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x,
+                   const Tensor *const *into, AgVar *gx, bool create_graph) {
+    Sweep s = {.t = t, .create_graph = create_graph};
+    t->sweeps++;
+    bool ok = open_sweep(&s, n_y, y, n, x);
+    for (int i = 0; i < n && ok; i++) {
+        gx[i] = ag_failed(t);
+        if (!into[i] || x[i].id > s.top) continue;
+        entry_of(&s, x[i].id)->sink = true;
+        set_entry(entry_of(&s, x[i].id), into[i], NULL);
+    }
+    if (ok) run_sweep(&s, n_y, y, seed);
+    for (int i = 0; i < n && !t->failed; i++)
+        if (!into[i] && x[i].id <= s.top && entry_of(&s, x[i].id)->present)
+            gx[i] = push_gout(&s, x[i].id);
+    if (ok) close_table(&s);
+    t->sweeps--;
+    return !t->failed;
 }
 
 bool ag_grad_n(int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x, AgVar *gx,
@@ -541,50 +690,6 @@ bool ag_grad(AgVar y, AgVar seed, int n, const AgVar *x, AgVar *gx, bool create_
 
 /* ---- backward ---- */
 
-void ag_watch(AgVar v, const char *name) {
-    AgTape *t = v.tape;
-    if (!t || t->failed || !ag_check_var(t, "watch", 0, v)) return;
-    if (!name) {
-        ag_fail(t, "watch: no name");
-        return;
-    }
-    if (!check_floats(t, "watched variable", 1, &v)) return;
-    AgWatch *watch = ag_grow(t->watch, t->n_watched, &t->cap_watched, sizeof *watch);
-    if (watch) t->watch = watch;
-    size_t size = strlen(name) + 1;
-    char *copy = ag_take(t, t->arena, size);
-    if (!copy || !watch) {
-        ag_fail_memory(t, "watch", size);
-        return;
-    }
-    memcpy(copy, name, size);
-    size_t end = tensor_arena_bytes(t->arena);
-    t->watch[t->n_watched++] = (AgWatch){v.id, copy, tensor_nil(), end, 0};
-    ag_node(t, v.id)->name = copy;
-}
-
-Tensor ag_watched(AgTape *t, const char *name) {
-    for (uint32_t i = 0; i < t->n_watched; i++)
-        if (!strcmp(t->watch[i].name, name)) return t->watch[i].grad;
-    return tensor_nil();
-}
-
-/* Names and gradients lie in the arena: what came after the mark is gone. */
-void ag_forget_watches(AgTape *t, AgTapeMark mark) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < t->n_watched; i++) {
-        AgWatch *w = &t->watch[i];
-        bool node_stays = w->id < mark.nodes;
-        if (node_stays && w->end <= mark.memory.bytes) {
-            if (w->grad_end > mark.memory.bytes) w->grad = tensor_nil();
-            t->watch[kept++] = *w;
-        } else if (node_stays && ag_node(t, w->id)->name == w->name) {
-            ag_node(t, w->id)->name = NULL;
-        }
-    }
-    t->n_watched = kept;
-}
-
 static void set_targets(Sweep *s) {
     AgTape *t = s->t;
     for (uint32_t id = s->low; id <= s->top; id++) {
@@ -596,12 +701,11 @@ static void set_targets(Sweep *s) {
     }
     for (uint32_t i = 0; i < t->n_watched; i++) {
         AgWatch *w = &t->watch[i];
+        if (w->only_name) continue;
         w->grad = tensor_nil();
         if (w->id > s->top) continue;
-        Entry *e = entry_of(s, w->id);
-        /* A watched parameter collects apart from what it had before. */
-        e->need = e->own = true;
-        e->sink = e->present = false;
+        entry_of(s, w->id)->need = true;
+        collect_apart(s, w->id); /* a parameter's apart from what it had before */
     }
 }
 
@@ -609,7 +713,7 @@ static void keep_watched(Sweep *s) {
     AgTape *t = s->t;
     for (uint32_t i = 0; i < t->n_watched && !t->failed; i++) {
         AgWatch *w = &t->watch[i];
-        if (w->id > s->top || !entry_of(s, w->id)->present) continue;
+        if (w->only_name || w->id > s->top || !entry_of(s, w->id)->present) continue;
         const Tensor *g = &entry_of(s, w->id)->value;
         ag_apply_limit(t, t->arena);
         w->grad = tensor_copy(t->arena, g);
@@ -617,16 +721,34 @@ static void keep_watched(Sweep *s) {
         if (tensor_is_nil(&w->grad))
             ag_fail_memory(t, "watch", (size_t)tensor_numel(g) * tensor_dtype_size(g->dtype));
     }
-    for (uint32_t id = s->low; id <= s->top && !t->failed && t->n_watched; id++) {
-        const AgLeaf *leaf = ag_node(t, id)->leaf;
+}
+
+/* What was collected apart joins the parameters' gradients. */
+static void add_to_parameters(Sweep *s) {
+    for (uint32_t id = s->low; s->apart && id <= s->top && !s->t->failed; id++) {
+        const AgLeaf *leaf = ag_node(s->t, id)->leaf;
         const Entry *e = entry_of(s, id);
         if (leaf && !tensor_is_nil(&leaf->grad) && e->own && e->present)
             tensor_accumulate(&leaf->grad, &e->value);
     }
 }
 
+static bool has_passed(const void *sweep, uint32_t id) {
+    const Sweep *s = sweep;
+    return id >= s->low && id <= s->top && s->table[id - s->low].passed;
+}
+
+/* Ones, in the sweep's memory. */
+static AgVar ones(AgTape *t, AgVar y) {
+    bool recycle = t->recycle;
+    t->recycle = true;
+    AgVar seed = seed_or_ones(t, y, (AgVar){NULL, 0, 0});
+    t->recycle = recycle;
+    return seed;
+}
+
 static void backward(AgTape *t, AgVar loss) {
-    if (!check_floats(t, "result", 1, &loss)) return;
+    if (!ag_check_floats(t, "result", 1, &loss)) return;
     if (ag_numel(loss) != 1) {
         char shape[TENSOR_DESCRIBE_SIZE];
         ag_fail(t, "backward: the loss is %s, wants one element",
@@ -636,15 +758,22 @@ static void backward(AgTape *t, AgVar loss) {
     Sweep s = {.t = t, .low = 1, .top = loss.id};
     if ((t->sweeps == 1 && !ag_check_unchanged(t, s.top)) || !open_table(&s)) return;
     set_targets(&s);
+    set_attention(&s);
     find_needs(&s);
     if (!needs(&s, loss.id)) {
         ag_fail(t, "backward: the loss depends on no parameter that takes a gradient");
         return;
     }
-    AgVar seed = seed_or_ones(t, loss, (AgVar){NULL, 0, 0});
+    uint32_t first = t->n;
+    AgVar seed = ones(t, loss);
     if (t->failed) return;
     run_sweep(&s, 1, &loss, &seed);
     keep_watched(&s);
+    add_to_parameters(&s);
+    if (t->failed) return;
+    ag_pop_nodes(t, first);
+    if (t->sweeps == 1) ag_watch_growth(t, s.top, has_passed, &s);
+    close_table(&s);
 }
 
 bool ag_backward(AgVar loss) {

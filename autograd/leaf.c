@@ -106,7 +106,8 @@ bool ag_check_unchanged(AgTape *t, uint32_t top) {
     for (uint32_t id = 1; id <= top; id++) {
         const AgNode *n = ag_node(t, id);
         if (n->leaf && n->leaf->version && *n->leaf->version != n->stamp) {
-            ag_fail(t, "parameter %s changed since forward", n->leaf->name);
+            ag_fail(t, "parameter %s changed since forward; reset the tape after an update",
+                    n->leaf->name);
             return false;
         }
         if (n->borrowed && checksum(&n->value) != n->stamp) {
@@ -158,6 +159,7 @@ void ag_bind(AgTape *t, const void *key, AgVar v) {
     AgLeafEntry *e = leaf_slot(t, key);
     if (!e->key) t->n_leaves++;
     *e = (AgLeafEntry){key, v.id, v.epoch};
+    t->bound_inside |= t->sweeps > 0;
 }
 
 static bool check_sink(AgTape *t, const char *name, const AgLeaf *leaf) {
@@ -178,9 +180,11 @@ static bool check_sink(AgTape *t, const char *name, const AgLeaf *leaf) {
 AgVar ag_leaf(AgTape *t, const void *key, const AgLeaf *leaf) {
     if (!key || !leaf) return ag_fail(t, "leaf: no %s", key ? "value" : "key");
     AgVar known = ag_bound(t, key);
+    if (known.id && t->checkpoint) ag_checkpoint_sees_leaf(t, key, leaf, known);
     if (known.id || t->failed) return t->failed ? ag_failed(t) : known;
     const char *name = leaf->name ? leaf->name : "leaf";
     if (!check_input(t, name, &leaf->value) || !check_sink(t, name, leaf)) return ag_failed(t);
+    if (t->tracing && !ag_trace_leaf(t, name, &leaf->value)) return ag_failed(t);
     AgLeaf *copy = ag_take(t, t->arena, sizeof *copy);
     if (!copy) {
         ag_fail_memory(t, name, sizeof *copy);
@@ -195,7 +199,8 @@ AgVar ag_leaf(AgTape *t, const void *key, const AgLeaf *leaf) {
     node->name = name;
     node->stamp = leaf->version ? *leaf->version : 0;
     ag_bind(t, key, v);
-    return v;
+    if (t->checkpoint) ag_checkpoint_sees_leaf(t, key, leaf, v);
+    return t->failed ? ag_failed(t) : v;
 }
 
 /* ---- reading ---- */
@@ -245,7 +250,7 @@ TensorDtype ag_dtype(AgVar v) {
     return is_live(v) ? n->value.dtype : TENSOR_F32;
 }
 
-static const char *node_name(const AgNode *n) {
+const char *ag_node_name(const AgNode *n) {
     return n->name ? n->name : n->op ? n->op->name : "input";
 }
 
@@ -267,7 +272,7 @@ const char *ag_str(AgVar v, char *buf, size_t n) {
         low = fmin(low, e);
         high = fmax(high, e);
     }
-    int used = snprintf(buf, n, "%s%s %s node %u", where, node_name(node),
+    int used = snprintf(buf, n, "%s%s %s node %u", where, ag_node_name(node),
                         tensor_describe(x, shape, sizeof shape), v.id);
     if (numel && used >= 0 && (size_t)used < n)
         snprintf(buf + used, n - (size_t)used, " mean %.6g min %.6g max %.6g nan %lld",
@@ -278,6 +283,6 @@ const char *ag_str(AgVar v, char *buf, size_t n) {
 bool ag_write(FILE *file, AgVar v) {
     if (!is_live(v)) return fprintf(file, "failed or stale variable\n") > 0;
     const AgNode *n = ag_node(v.tape, v.id);
-    return fprintf(file, "%s ", node_name(n)) > 0 && tensor_write(file, &n->value) &&
+    return fprintf(file, "%s ", ag_node_name(n)) > 0 && tensor_write(file, &n->value) &&
            fputc('\n', file) != EOF;
 }

@@ -59,12 +59,15 @@ void ag_tape_free(AgTape *t) {
     free(t->leaf);
     free(t->attached);
     free(t->watch);
+    free(t->hook);
+    tensor_arena_free(t->kept);
+    free(t->part);
     free(t);
 }
 
 void ag_tape_reset(AgTape *t) {
-    if (t->sweeps) {
-        ag_fail(t, "tape_reset: inside a gradient rule");
+    if (t->sweeps || t->checkpoint) {
+        ag_fail(t, "tape_reset: inside a gradient rule, a hook or a checkpoint");
         return;
     }
     tensor_arena_reset(t->arena);
@@ -76,8 +79,11 @@ void ag_tape_reset(AgTape *t) {
     t->open_scope = 0;
     t->n_leaves = 0;
     if (t->cap_leaves) memset(t->leaf, 0, t->cap_leaves * sizeof *t->leaf);
-    t->n_watched = 0;
+    t->n_watched = t->n_hooks = t->n_parts = 0;
     t->draws = 0;
+    t->n_backwards = 0;
+    t->warning[0] = 0;
+    ag_forget_growth(t);
     t->failed = t->misshaped = false;
     t->error[0] = 0;
     t->n_frames = 0;
@@ -143,8 +149,8 @@ const char *ag_scope_text(const AgTape *t, uint32_t scope, int64_t step, char *b
     size_t used = 0;
     buf[0] = 0;
     for (int d = depth; d-- > 0 && used < n;) {
-        /* The innermost step is the node's own: the record's has moved on since. */
-        int64_t at = d == 0 ? step : t->scope[path[d]].step;
+        /* Steps as they were then: the scopes have moved on since. */
+        int64_t at = d == 0 ? step : t->scope[path[d - 1]].parent_step;
         used += (size_t)snprintf(buf + used, n - used, "%s%s", d == depth - 1 ? "" : "/",
                                  t->scope[path[d]].name);
         if (at >= 0 && used < n)
@@ -229,12 +235,14 @@ void ag_tape_set_memory_limit(AgTape *t, size_t bytes) { t->limit = bytes; }
 int64_t ag_tape_count(const AgTape *t) { return (int64_t)t->n - 1; }
 
 size_t ag_tape_bytes(const AgTape *t) {
-    return tensor_arena_bytes(t->arena) + tensor_arena_bytes(t->sweep);
+    return tensor_arena_bytes(t->arena) + tensor_arena_bytes(t->sweep) +
+           (t->kept ? tensor_arena_bytes(t->kept) : 0);
 }
 
 size_t ag_tape_reserved(const AgTape *t) {
     return tensor_arena_reserved(t->arena) + tensor_arena_reserved(t->scratch) +
-           tensor_arena_reserved(t->sweep) + (size_t)t->n_chunks * CHUNK_BYTES;
+           tensor_arena_reserved(t->sweep) + (t->kept ? tensor_arena_reserved(t->kept) : 0) +
+           (size_t)t->n_chunks * CHUNK_BYTES;
 }
 
 void ag_apply_limit(AgTape *t, TensorArena *a) {
@@ -280,7 +288,7 @@ Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape
 /* ---- marks ---- */
 
 AgTapeMark ag_tape_mark(AgTape *t) {
-    return (AgTapeMark){t, tensor_arena_mark(t->arena), t->n, t->n_scopes, t->epoch};
+    return (AgTapeMark){t, tensor_arena_mark(t->arena), t->n, t->n_scopes, t->n_hooks, t->epoch};
 }
 
 static void forget_since(AgTape *t, AgTapeMark mark) {
@@ -290,6 +298,9 @@ static void forget_since(AgTape *t, AgTapeMark mark) {
     t->n_scopes = mark.scopes;
     t->epoch++;
     ag_forget_watches(t, mark);
+    ag_forget_hooks(t, mark);
+    ag_forget_kept(t, mark);
+    if (t->n_bounds && t->n < t->bound[0]) ag_forget_growth(t);
 }
 
 static const char *why_no_release(const AgTape *t, AgTapeMark mark) {
@@ -358,7 +369,7 @@ void ag_scope_push(AgTape *t, const char *name) {
         return;
     }
     memcpy(copy, name, size);
-    t->scope[t->n_scopes] = (AgScope){copy, t->open_scope, -1};
+    t->scope[t->n_scopes] = (AgScope){copy, t->open_scope, -1, t->scope[t->open_scope].step};
     t->open_scope = t->n_scopes++;
 }
 

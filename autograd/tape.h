@@ -1,6 +1,7 @@
 /* tape.h -- inside the engine: what ag.h hides.  Not for use outside autograd/. */
 #ifndef AUTOGRAD_TAPE_H
 #define AUTOGRAD_TAPE_H
+#include "autograd/inspect.h"
 #include "autograd/op.h"
 
 /* A recycled buffer of the sweep in progress; see grad.c. */
@@ -32,6 +33,7 @@ typedef struct {
     uint64_t stamp;         /* the leaf's version, or the checksum of a borrowed input */
     int64_t step;
     uint32_t epoch, scope;
+    uint32_t hook;          /* 1 + the first of its hooks; 0: none */
     bool borrowed;
 } AgNode;
 
@@ -39,6 +41,7 @@ typedef struct {
     const char *name; /* in the arena */
     uint32_t parent;
     int64_t step;
+    int64_t parent_step; /* the parent's when this one was opened */
 } AgScope;
 
 typedef struct {
@@ -56,13 +59,32 @@ typedef struct {
     const char *name;
     Tensor grad;
     size_t end, grad_end; /* of the memory of name and grad, in bytes of the arena */
+    bool only_name;       /* by ag_name */
 } AgWatch;
+
+typedef struct {
+    uint32_t id, next; /* next: 1 + the next hook of the same node; 0: none */
+    AgVar (*function)(AgVar grad, void *context);
+    void *context;
+} AgHook;
+
+/* What a sweep leaves for ag_tape_explain, in the order in which it happened. */
+typedef enum { AG_PART_SEED, AG_PART_OF_OP, AG_PART_TOTAL, AG_PART_HOOKED } AgPartKind;
+typedef struct {
+    AgPartKind kind;
+    uint32_t to, from; /* nodes; from: the first result of the op that sent it */
+    Tensor value;
+} AgPart;
+
+/* A function of ag_checkpoint in its first run, and what it asks for; see checkpoint.c. */
+typedef struct AgCheckpointRun AgCheckpointRun;
 
 enum {
     AG_NODES_A_CHUNK = 1024, /* nodes never move: pointers to their values stay good */
     AG_MAX_SCOPES = 64,      /* nesting */
     AG_MAX_FRAMES = 32,      /* of a backtrace */
     AG_SIZE_CLASSES = 256,
+    AG_SPAN = 5,             /* backward passes one graph may span without a warning */
 };
 
 struct AgTape {
@@ -83,6 +105,25 @@ struct AgTape {
     uint32_t n_attached, cap_attached;
     AgWatch *watch;
     uint32_t n_watched, cap_watched;
+    AgHook *hook;
+    uint32_t n_hooks, cap_hooks;
+
+    bool keep_gradients;
+    TensorArena *kept;    /* values of the parts; made when first needed */
+    AgPart *part;
+    uint32_t n_parts, cap_parts;
+
+    bool inspect;         /* calls of ops: tracing, or checkpoint is set */
+    bool trace_nan;       /* as the caller wants it */
+    bool tracing;         /* now: not inside gradient rules, which are judged as a whole */
+    AgCheckpointRun *checkpoint; /* the innermost that runs */
+
+    uint32_t bound[AG_SPAN]; /* t->n after the last backward passes, the latest first */
+    int n_bounds, crossed;   /* crossed: passes in a row that went on into the one before */
+    int64_t n_backwards;     /* since the reset */
+    char warning[512];
+    void (*on_warning)(const char *message, void *context);
+    void *warning_context;
 
     bool training, no_grad, abort_on_error, check_borrowed;
     uint64_t seed, rng_step, draws;
@@ -90,6 +131,7 @@ struct AgTape {
     size_t limit;         /* of memory, or 0 */
 
     int sweeps;           /* depth of nesting */
+    bool bound_inside;    /* a key got a variable inside a rule */
     bool recycle;         /* results of ops go into the sweep's buffers */
     AgBuffer *free_buffer[AG_SIZE_CLASSES];
 
@@ -140,7 +182,39 @@ Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape
 /* Of the sweep; grad.c.  A buffer comes with no uses; the last drop gives it back. */
 AgBuffer *ag_buffer_take(AgTape *t, size_t bytes);
 void ag_buffer_drop(AgTape *t, AgBuffer *b);
-/* The list of watches, after a release to `mark`. */
+/* False, with the error recorded, unless v[0..n-1] are live variables of float dtypes. */
+bool ag_check_floats(AgTape *t, const char *what, int n, const AgVar *v);
+/* The name it was given, else its op's, else `input`. */
+const char *ag_node_name(const AgNode *n);
+
+/* Watches, names and hooks made since the mark; watch.c. */
 void ag_forget_watches(AgTape *t, AgTapeMark mark);
+void ag_forget_hooks(AgTape *t, AgTapeMark mark);
+
+/* Kept gradients; explain.c.  A new sweep forgets the last one's; a value is copied. */
+void ag_kept_begin(AgTape *t);
+void ag_kept_add(AgTape *t, AgPartKind kind, uint32_t to, uint32_t from, const Tensor *value);
+void ag_forget_kept(AgTape *t, AgTapeMark mark);
+
+/* The tracer; trace.c.  Each returns false with the error recorded. */
+void ag_set_tracing(AgTape *t, bool on);
+bool ag_trace_call(AgCall *c, const AgVar *in);
+bool ag_trace_leaf(AgTape *t, const char *name, const Tensor *value);
+bool ag_trace_seed(AgTape *t, AgVar y, AgVar seed);
+bool ag_trace_gout(const AgVjp *v);
+bool ag_trace_gin(const AgVjp *v);
+
+/* Checkpoints; checkpoint.c: what the running function asks for. */
+bool ag_checkpoint_sees(AgTape *t, int n, const AgVar *in);
+void ag_checkpoint_sees_leaf(AgTape *t, const void *key, const AgLeaf *leaf, AgVar v);
+/* The gradients of one sweep for a rule: into[i], where not NULL, is added to; else gx[i] is set,
+ * to the failed variable if nothing arrived. */
+bool ag_grad_parts(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x,
+                   const Tensor *const *into, AgVar *gx, bool create_graph);
+
+/* After ag_backward up to node top; passed(sweep, id): node id passed a gradient on.  growth.c. */
+void ag_watch_growth(AgTape *t, uint32_t top, bool (*passed)(const void *sweep, uint32_t id),
+                     const void *sweep);
+void ag_forget_growth(AgTape *t);
 
 #endif
