@@ -175,10 +175,10 @@ static bool push_results(AgCall *c, const Results *r, const AgVar *in, const AgR
 }
 
 /* What only the caller's wish turns on. */
-static bool inspect(AgCall *c, const AgVar *in) {
+static bool inspect(AgCall *c, const AgVar *in, bool view) {
     AgTape *t = c->tape;
     return (!t->checkpoint || ag_checkpoint_sees(t, c->n_in, in)) &&
-           (!t->tracing || is_view(c) || ag_trace_call(c, in));
+           (!t->tracing || view || ag_trace_call(c, in));
 }
 
 static bool call_op(AgCall *c, const Signature *s, const AgVar *in, size_t options_size,
@@ -195,7 +195,7 @@ static bool call_op(AgCall *c, const Signature *s, const AgVar *in, size_t optio
     AgRecord *record = NULL;
     if (c->recorded && !(record = new_record(c, in, view))) return false;
     if (!push_results(c, &r, in, record, view, out)) return false;
-    return !c->tape->inspect || inspect(c, in);
+    return !c->tape->inspect || inspect(c, in, view);
 }
 
 static AgTape *tape_of(AgTape *t, int n_in, const AgVar *in) {

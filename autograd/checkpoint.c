@@ -266,6 +266,8 @@ static void checkpoint(AgTape *t, AgCheckpointFunction f, void *context, int n, 
     for (int k = 0; k < n_out; k++) made[k] = ag_failed(t);
     run_first(t, &run, &o, made);
     if (!t->failed && !t->no_grad) record(t, &run, &o, made);
+    else if (!t->failed && run.outer) /* it runs without recording, and needs to know them */
+        for (uint32_t i = 0; i < run.n_leaves; i++) ag_leaf(t, run.leaf[i].key, &run.leaf[i].leaf);
     free(run.leaf);
     for (int k = 0; k < n_out && !t->failed; k++) out[k] = made[k];
 }
