@@ -186,7 +186,7 @@ static bool vjp(AgVjp *v) {
 }
 
 /* Recorded here, not through ag_apply: the results are there before the record. */
-static const AgOp op = {.name = "checkpoint", .doc = "a part of the graph, computed again going back",
+static const AgOp op = {.name = "checkpoint", .doc = "a part of the graph, computed again",
                         .signature = "a*:?", .vjp = vjp};
 
 /* ---- forward ---- */

@@ -25,6 +25,7 @@ static int path_of(const AgTape *t, uint32_t id, Cluster *path) {
     const AgNode *n = ag_node(t, id);
     Cluster up[MAX_PATH];
     int depth = 0;
+    if (n->leaf) return 0; /* a parameter belongs to no step: it only was brought in at one */
     int64_t step = n->step;
     for (uint32_t s = n->scope; s && depth + 1 < MAX_PATH; s = t->scope[s].parent) {
         if (step >= 0) up[depth++] = (Cluster){s, step};

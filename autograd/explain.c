@@ -66,10 +66,12 @@ static void write_numbers(FILE *file, const Tensor *x) {
     if (x->ndim > 1 || n > LONGEST) fprintf(file, " %s", tensor_describe(x, shape, sizeof shape));
 }
 
+/* A parameter belongs to no step: it only was brought in at one. */
 static void write_scope(FILE *file, const AgTape *t, uint32_t id) {
     const AgNode *n = ag_node(t, id);
-    char where[1024];
-    fprintf(file, "  %s", ag_scope_text(t, n->scope, n->step, where, sizeof where));
+    char where[1024] = "";
+    if (!n->leaf) ag_scope_text(t, n->scope, n->step, where, sizeof where);
+    fprintf(file, "  %s", where);
 }
 
 static void write_formula(FILE *file, const AgListing *l, uint32_t id) {

@@ -37,8 +37,8 @@ static void warn(AgTape *t, uint32_t carrier, long long nodes) {
     ag_scope_text(t, n->scope, n->step, where, sizeof where);
     snprintf(t->warning, sizeof t->warning,
              "graph spans %d backward passes and %lld nodes (%.1f MiB): %.160s%.60s (node %u, made "
-             "before backward pass %lld) still receives gradients; cut it with ag_detach or NnState, "
-             "or reset the tape",
+             "before backward pass %lld) still receives gradients; cut it with ag_detach or "
+             "NnState, or reset the tape",
              AG_SPAN, nodes, (double)ag_tape_bytes(t) / (1 << 20), where, ag_node_name(n), carrier,
              (long long)t->n_backwards - 1);
     for (char *c = t->warning; *c; c++)

@@ -213,8 +213,8 @@ bool ag_trace_gout(const AgVjp *v) {
         put_node(&text, v->tape, v->out[k].id);
         put(&text, ":");
         put_stats(&text, ag_value(v->gout[k]));
-        ag_fail(v->tape, "the parts of a gradient, each finite, do not add up to a finite one: that "
-                         "of %s", text.text);
+        ag_fail(v->tape, "the parts of a gradient, each finite, do not add up to a finite one: "
+                         "that of %s", text.text);
         return false;
     }
     return true;

@@ -21,8 +21,8 @@ TestSuite(growth, .init = start, .fini = stop);
 
 static double wv = .5, wg;
 static AgVar weight(void) {
-    AgLeaf leaf = {"w", tensor_wrap(&wv, TENSOR_F64, 0, NULL), tensor_wrap(&wg, TENSOR_F64, 0, NULL),
-                   NULL};
+    AgLeaf leaf = {"w", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
+                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL};
     return ag_leaf(t, &wv, &leaf);
 }
 static AgVar scalar(double x) { return ag_scalar(t, TENSOR_F64, x); }
@@ -54,7 +54,8 @@ Test(growth, of_a_state_that_is_carried_live_is_reported_once_with_its_name) {
     snprintf(want, sizeof want, "): lm step 2: h (node %u, made before backward pass 4) still "
              "receives gradients; cut it with ag_detach or NnState, or reset the tape", carried);
     cr_expect(strstr(last, want), "says `%s`, wants `%s`", last, want);
-    cr_expect_eq(strncmp(last, "graph spans 5 backward passes and 45 nodes (0.0 MiB", 51), 0, "%s", last);
+    const char *start_of_it = "graph spans 5 backward passes and 45 nodes (0.0 MiB";
+    cr_expect_eq(strncmp(last, start_of_it, strlen(start_of_it)), 0, "%s", last);
     cr_expect_str_eq(ag_tape_warning(t), last);
     cr_expect(ag_tape_ok(t));
     ag_tape_reset(t);

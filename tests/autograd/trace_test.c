@@ -47,8 +47,8 @@ Test(trace, names_the_op_that_makes_infinity_with_scope_and_statistics) {
     AgVar y = ag_log(x);
     cr_expect(!ag_ok(y));
     cr_expect_str_eq(ag_tape_error(t),
-                     "lm step 3: log: makes 1 infinity out of finite values; argument 0, probability "
-                     "(node 1): f64[3] min 0 max 3 mean 1.333 nan 0 inf 0");
+                     "lm step 3: log: makes 1 infinity out of finite values; argument 0, "
+                     "probability (node 1): f64[3] min 0 max 3 mean 1.333 nan 0 inf 0");
 }
 
 Test(trace, names_the_op_that_makes_nan) {
@@ -123,7 +123,8 @@ Test(trace, names_the_input_or_older_op_that_nan_came_in_with) {
 
 Test(trace, names_a_parameter_that_is_not_finite) {
     weight(1, INFINITY, 2);
-    EXPECT_ERROR("parameter lm.w already holds 1 infinity: f64[3] min 1 max 2 mean 1.5 nan 0 inf 1");
+    EXPECT_ERROR("parameter lm.w already holds 1 infinity: f64[3] min 1 max 2 mean 1.5 nan 0 inf "
+                 "1");
     ag_tape_reset(t);
     weight((double)NAN, INFINITY, 2);
     EXPECT_ERROR("parameter lm.w already holds 1 NaN");
