@@ -49,7 +49,8 @@ AgTape *ag_tape_new(void); /* NULL when out of memory */
 void ag_tape_free(AgTape *t);
 
 /* Forgets all variables and the error.  Memory, modes, seed and attachments stay; the count of
- * random draws starts again.  Fails (the tape's error): inside a gradient rule. */
+ * random draws starts again.  Fails (the tape's error): inside a gradient rule, a hook or a
+ * checkpoint. */
 void ag_tape_reset(AgTape *t);
 
 bool ag_tape_ok(const AgTape *t);

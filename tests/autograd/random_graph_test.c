@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-#include "autograd/ag.h"
+#include "autograd/inspect.h"
 
 enum { GRAPHS = 3000, LEAVES = 3, LEAF_SIZE = 24, TARGETS = 4, MOST = 80 };
 
@@ -131,6 +131,30 @@ static void check_backward(int graph, int n_y, const AgVar *y, const AgVar *seed
     if (!tensor_is_nil(&parameter)) expect_equal(graph, "parameter", &parameter, ag_value(g[0]));
 }
 
+static AgVar same(AgVar g, void *context) {
+    ++*(int *)context;
+    return g;
+}
+
+/* With all that looks inside turned on. */
+static void check_inspected(int graph, int n_y, const AgVar *y, const AgVar *seed, const AgVar *x,
+                            const AgVar *g) {
+    AgVar looked_at[LEAVES + TARGETS];
+    int calls = 0;
+    AgTapeMark mark = ag_tape_mark(t);
+    for (int i = 0; i < n_made; i++)
+        if (tensor_dtype_is_float(ag_dtype(made[i]))) ag_hook(made[i], same, &calls);
+    ag_tape_keep_gradients(t, true);
+    ag_tape_trace_nan(t, true);
+    cr_assert(ag_grad_n(n_y, y, seed, LEAVES + TARGETS, x, looked_at, false), "graph %d: %s", graph,
+              ag_tape_error(t));
+    ag_tape_trace_nan(t, false);
+    ag_tape_keep_gradients(t, false);
+    for (int i = 0; i < LEAVES + TARGETS; i++)
+        expect_equal(graph, "inspected", ag_value(looked_at[i]), ag_value(g[i]));
+    cr_assert(ag_tape_release(t, mark, 0, NULL));
+}
+
 Test(random_graph, every_way_to_the_gradient_agrees) {
     t = ag_tape_new();
     for (int graph = 0; graph < GRAPHS; graph++) {
@@ -151,6 +175,7 @@ Test(random_graph, every_way_to_the_gradient_agrees) {
         cr_assert(ag_grad_n(n_y, y, seed, LEAVES + TARGETS, x, recorded, true), "%s", ag_tape_error(t));
         for (int i = 0; i < LEAVES + TARGETS; i++)
             expect_equal(graph, "recorded", ag_value(fast[i]), ag_value(recorded[i]));
+        check_inspected(graph, n_y, y, seed, x, fast);
         bool depends = false;
         for (int i = 0; i < LEAVES; i++)
             for (int64_t e = 0; e < ag_numel(x[i]); e++)

@@ -79,6 +79,7 @@ static double sweep_keeping(const double *x, double *dx, int from, double seed) 
 Test(truncation, by_hand_over_kept_gradients_counts_terms_again) {
     double x[T + 1] = {x0}, dx[T + 1] = {0}, dw = 0;
     for (int s = 1; s <= T; s++) x[s] = wv * x[s - 1];
+    EXPECT_CLOSE(x[3], .0072);
     dw += sweep_keeping(x, dx, 3, 1);
     EXPECT_CLOSE(dw, .108);
     EXPECT_CLOSE(dx[2], .2);
@@ -87,6 +88,8 @@ Test(truncation, by_hand_over_kept_gradients_counts_terms_again) {
     EXPECT_CLOSE(dx[2], .4);
     EXPECT_CLOSE(dx[1], .12);
     EXPECT_CLOSE(dw, .288);
+    double more = sweep_keeping(x, dx, 1, dx[1]);
+    EXPECT_CLOSE(more, .216);
 }
 
 Test(truncation, sweeping_twice_through_a_record_that_was_not_cut_counts_terms_again) {
