@@ -538,3 +538,48 @@ Test(lstm, gradients_hold_in_every_configuration_and_in_second_order) {
             check(&configurations[i], 2, 3, 3, 2, order, &o);
         }
 }
+
+/* ---- in a checkpoint ---- */
+
+static void whole(AgTape *t, void *lstm, int n, const AgVar *in, int n_out, AgVar *out) {
+    (void)t, (void)n, (void)n_out;
+    NnLstmState s = {in[1], in[2]};
+    NnLstmOutput o = nn_lstm(lstm, in[0], &s);
+    out[0] = o.y, out[1] = o.hn, out[2] = o.cn;
+}
+
+Test(lstm, in_a_checkpoint_gives_the_same_bits_in_less_memory) {
+    int64_t T = 9, B = 4, I = 5, H = 8;
+    NnParamSet *set = nn_params_new(TENSOR_F64, 7);
+    NnLstm m = nn_lstm_make(set, "rnn", I, H, &(NnLstmOptions){.num_layers = 2, .dropout = .3});
+    TensorArena *a = tensor_arena_new();
+    Tensor x = random_tensor(a, 3, (int64_t[]){T, B, I}, 1);
+    Tensor s0 = random_tensor(a, 3, (int64_t[]){2, B, H}, 2);
+    AgTape *t = ag_tape_new();
+    ag_tape_training(t, true);
+    Tensor first[16];
+    size_t bytes[2];
+    int n = nn_params_count(set);
+    for (int with = 0; with < 2; with++) {
+        ag_tape_reset(t);
+        nn_zero_grad(set);
+        AgVar in[] = {ag_input(t, &x), ag_input(t, &s0), ag_input(t, &s0)}, out[3];
+        if (with) ag_checkpoint(whole, &m, 3, in, 3, out);
+        else whole(t, &m, 3, in, 3, out);
+        AgVar loss = ag_add(ag_sum(ag_square(out[0]), AG_ALL_AXES, false),
+                            ag_sum(ag_mul(out[1], out[2]), AG_ALL_AXES, false));
+        bytes[with] = ag_tape_bytes(t);
+        cr_assert(ag_backward(loss), "%s", ag_tape_error(t));
+        for (int i = 0; i < n; i++) {
+            const Tensor *g = &nn_params_at(set, i)->grad;
+            if (!with) first[i] = tensor_copy(a, g);
+            for (int64_t e = 0; e < tensor_numel(g); e++)
+                cr_assert_eq(tensor_get(g, e), tensor_get(&first[i], e), "parameter %d", i);
+        }
+        cr_expect_neq(tensor_get(&first[0], 0), 0);
+    }
+    cr_expect_lt(bytes[1], bytes[0] / 4);
+    ag_tape_free(t);
+    tensor_arena_free(a);
+    nn_params_free(set);
+}
