@@ -63,8 +63,10 @@ bool gradcheck_gradient(GradcheckRun *run, double *const *to);
 
 /* differences.c */
 bool gradcheck_measure_noise(GradcheckRun *run);
-/* The derivative of L by element e of input i, or with e < 0 along in[].along, and its bar. */
-bool gradcheck_derivative(GradcheckRun *run, int i, int64_t e, double *slope, double *bar);
+/* The derivative of L by element e of input i, or with e < 0 along in[].along, and its bar; looks
+ * twice where it is not what is expected. */
+bool gradcheck_derivative(GradcheckRun *run, int i, int64_t e, double expected, double *slope,
+                          double *bar);
 /* Whether L has a kink or a jump there, by the slopes from both sides. */
 bool gradcheck_kink(GradcheckRun *run, int i, int64_t e, bool *kink, double side[2]);
 

@@ -392,7 +392,7 @@ static bool derivative_changes(const Case *c, bool *changes) {
         double slope, bar;
         if (!is_wrong(c, e)) continue;
         seen++;
-        if (!gradcheck_derivative(c->run, c->i, e, &slope, &bar)) return false;
+        if (!gradcheck_derivative(c->run, c->i, e, NAN, &slope, &bar)) return false;
         *changes = fabs(slope - c->x->numeric[e]) > 4 * (bar + c->x->bar[e]);
     }
     return true;

