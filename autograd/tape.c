@@ -114,18 +114,13 @@ uint32_t ag_push_node(AgTape *t, const Tensor *value, AgBuffer *buffer) {
     if (t->n == t->n_chunks * AG_NODES_A_CHUNK && !add_chunk(t)) return 0;
     uint32_t id = t->n++;
     if (buffer) buffer->uses++;
-    AgNode *n = ag_node(t, id); /* field by field: a literal would be built aside and copied */
-    n->value = *value;
-    n->op = NULL;
-    n->record = NULL;
-    n->leaf = NULL;
+    AgNode *n = ag_node(t, id);
+    n->value = *value; /* not in a literal, which would be built aside and copied */
+    memset(&n->op, 0, sizeof *n - offsetof(AgNode, op));
     n->buffer = buffer;
-    n->name = NULL;
-    n->stamp = 0;
     n->step = t->scope[t->open_scope].step;
     n->epoch = t->epoch;
     n->scope = t->open_scope;
-    n->borrowed = false;
     return id;
 }
 

@@ -24,7 +24,7 @@ typedef struct {
 } AgRecord;
 
 typedef struct {
-    Tensor value;
+    Tensor value;           /* first: a new node clears what comes after it */
     const AgOp *op;         /* NULL for a leaf or input */
     const AgRecord *record; /* NULL for a constant or a leaf */
     const AgLeaf *leaf;     /* a copy in the arena, or NULL */

@@ -33,6 +33,7 @@ static const AgSample samples[] = {
     {"no batch", 1, {AG_IN(-1, 1, 9)}, AG_WITH(Options, .9, {-1, {5, 0, 1}, 0, 0}), NULL},
     {"keep all", 1, {AG_IN(-1, 1, 9)}, AG_WITH(Options, 0, {0, {5, 0, 1}, 0, 0}), NULL},
     {"drop all", 1, {AG_IN(-1, 1, 9)}, AG_WITH(Options, 1, {0, {5, 0, 1}, 0, 0}), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Options, .5, {-1, {5, 0, 2}, 0, 0}), NULL},
     {"empty", 1, {AG_IN(-1, 1, 0, 3)}, AG_WITH(Options, .5, {0, {5, 0, 1}, 0, 0}), NULL},
     {0},
 };

@@ -252,6 +252,7 @@ static const AgSample scatter_add_samples[] = {
      AG_WITH(int, 1), NULL},
     {"scalar", 3, {AG_IN(-1, 1), AG_IN(0, 1), AG_IN(-1, 1)}, AG_WITH(int, 0), NULL},
     {"to a scalar", 3, {AG_IN(-1, 1), AG_IN(0, 1, 3), AG_IN(-1, 1, 3)}, AG_WITH(int, 0), NULL},
+    {"nothing", 3, {AG_IN(-1, 1, 3), AG_IN(0, 3, 0), AG_IN(-1, 1, 0)}, AG_WITH(int, 0), NULL},
     {0},
 };
 static const AgSample scatter_add_errors[] = {

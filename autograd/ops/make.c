@@ -211,6 +211,8 @@ static const AgSample cast_samples[] = {
     {"matrix", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(TensorDtype, TENSOR_F64), NULL},
     {"from indices", 1, {AG_IN_DTYPE("i64", -3, 9, 5)}, AG_WITH(TensorDtype, TENSOR_F64), NULL},
     {"to a mask", 1, {AG_IN_DTYPE("i64", 0, 2, 5)}, AG_WITH(TensorDtype, TENSOR_U8), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(TensorDtype, TENSOR_F64), NULL},
+    {"empty", 1, {AG_IN(-1, 1, 2, 0)}, AG_WITH(TensorDtype, TENSOR_F64), NULL},
     {0},
 };
 static const AgSample cast_errors[] = {

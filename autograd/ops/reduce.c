@@ -280,6 +280,7 @@ static const AgSample sum_to_samples[] = {
     {"middle", 1, {AG_IN(-1, 1, 2, 3, 4)}, AG_WITH(AgShape, 2, {1, 4}), NULL},
     {"empty", 1, {AG_IN(-1, 1, 0, 4)}, AG_WITH(AgShape, 1, {4}), NULL},
     {"same", 1, {AG_IN(-1, 1, 3)}, AG_WITH(AgShape, 1, {3}), NULL},
+    {"scalar to itself", 1, {AG_IN(-1, 1)}, AG_WITH(AgShape, 0, {0}), NULL},
     {0},
 };
 static const AgSample sum_to_errors[] = {

@@ -60,6 +60,7 @@ static const AgSample reshape_samples[] = {
     {"split", 1, {AG_IN(-1, 1, 12)}, AG_WITH(AgShape, 3, {2, -1, 3}), NULL},
     {"to a scalar", 1, {AG_IN(-1, 1, 1, 1)}, AG_WITH(AgShape, 0, {0}), NULL},
     {"empty", 1, {AG_IN(-1, 1, 0, 4)}, AG_WITH(AgShape, 2, {2, 0}), NULL},
+    {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(AgShape, 2, {1, -1}), NULL},
     {0},
 };
 static const AgSample reshape_errors[] = {
@@ -104,6 +105,7 @@ static const AgSample permute_samples[] = {
     {"rotate", 1, {AG_IN(-1, 1, 2, 3, 4)}, AG_WITH(Axes, 3, {2, 0, 1}), NULL},
     {"negative axes", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(Axes, 2, {-1, 0}), NULL},
     {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Axes, 0, {0}), NULL},
+    {"empty", 1, {AG_IN(-1, 1, 2, 0, 3)}, AG_WITH(Axes, 3, {1, 2, 0}), NULL},
     {0},
 };
 static const AgSample permute_errors[] = {
@@ -144,6 +146,7 @@ static const AgSample transpose_samples[] = {
     {"outer", 1, {AG_IN(-1, 1, 2, 3, 4)}, AG_WITH(Pair, 0, -1), NULL},
     {"itself", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Pair, 0, 0), NULL},
     {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(Pair, 0, -1), NULL},
+    {"empty", 1, {AG_IN(-1, 1, 2, 0)}, AG_WITH(Pair, 0, 1), NULL},
     {0},
 };
 static const AgSample transpose_errors[] = {
@@ -239,6 +242,7 @@ static const AgSample unsqueeze_samples[] = {
     {"first", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(int, 0), NULL},
     {"last", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(int, 2), NULL},
     {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(int, 0), NULL},
+    {"empty", 1, {AG_IN(-1, 1, 2, 0)}, AG_WITH(int, 1), NULL},
     {0},
 };
 static const AgSample unsqueeze_errors[] = {
@@ -286,6 +290,7 @@ static const AgSample expand_samples[] = {
     {"scalar", 1, {AG_IN(-1, 1)}, AG_WITH(AgShape, 2, {2, 3}), NULL},
     {"to nothing", 1, {AG_IN(-1, 1, 1, 3)}, AG_WITH(AgShape, 2, {0, 3}), NULL},
     {"same", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(AgShape, 2, {2, 3}), NULL},
+    {"of nothing", 1, {AG_IN(-1, 1, 1, 0)}, AG_WITH(AgShape, 2, {3, 0}), NULL},
     {0},
 };
 static const AgSample expand_errors[] = {
@@ -330,6 +335,7 @@ static const AgSample narrow_samples[] = {
     {"rows", 1, {AG_IN(-1, 1, 4, 2, 3)}, AG_WITH(Range, 0, 1, 2), NULL},
     {"all", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Range, -1, 0, 3), NULL},
     {"none", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Range, 0, 3, 0), NULL},
+    {"of nothing", 1, {AG_IN(-1, 1, 0, 3)}, AG_WITH(Range, 1, 1, 2), NULL},
     {0},
 };
 static const AgSample narrow_errors[] = {
@@ -452,6 +458,7 @@ static const AgSample select_samples[] = {
     {"column", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Place, -1, 0), NULL},
     {"to a scalar", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Place, 0, 1), NULL},
     {"only one", 1, {AG_IN(-1, 1, 1, 3)}, AG_WITH(Place, 0, 0), NULL},
+    {"of nothing", 1, {AG_IN(-1, 1, 2, 0)}, AG_WITH(Place, 0, 1), NULL},
     {0},
 };
 static const AgSample select_errors[] = {
@@ -477,7 +484,8 @@ typedef struct {
 static bool range_of_part(const Part *o, int64_t n, Range *r) {
     if (o->chunks < 1 || o->index < 0 || o->index >= o->chunks) return false;
     int64_t size = n / o->chunks + (n % o->chunks != 0);
-    if (o->index > 0 && (size == 0 || o->index > (n - 1) / size)) return false;
+    if (o->index > 0 && size > 0 && o->index > (n - 1) / size) return false; /* all parts of nothing
+                                                                               are empty */
     r->start = o->index * size;
     r->length = n - r->start < size ? n - r->start : size;
     return true;
@@ -505,7 +513,7 @@ static const AgSample chunk_samples[] = {
     {"gate", 1, {AG_IN(-1, 1, 2, 8)}, AG_WITH(Part, 1, 4, 2), NULL},
     {"last, shorter", 1, {AG_IN(-1, 1, 7)}, AG_WITH(Part, 0, 3, 2), NULL},
     {"only one", 1, {AG_IN(-1, 1, 3, 2)}, AG_WITH(Part, 0, 1, 0), NULL},
-    {"of nothing", 1, {AG_IN(-1, 1, 0)}, AG_WITH(Part, 0, 2, 0), NULL},
+    {"of nothing", 1, {AG_IN(-1, 1, 0)}, AG_WITH(Part, 0, 2, 1), NULL},
     {0},
 };
 static const AgSample chunk_errors[] = {
@@ -533,6 +541,7 @@ static bool alias_vjp(AgVjp *v) {
 static const AgSample alias_samples[] = {
     {"matrix", 1, {AG_IN(-1, 1, 3, 4)}, NULL, 0, NULL},
     {"scalar", 1, {AG_IN(-1, 1)}, NULL, 0, NULL},
+    {"empty", 1, {AG_IN(-1, 1, 2, 0)}, NULL, 0, NULL},
     {0},
 };
 static const AgSample alias_errors[] = {

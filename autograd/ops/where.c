@@ -68,6 +68,7 @@ static const AgSample masked_fill_samples[] = {
     {"equal shapes", 2, {AG_IN(-1, 1, 3, 4), AG_IN(0, 2, 3, 4)}, AG_WITH(double, -9), NULL},
     {"column mask", 2, {AG_IN(-1, 1, 3, 4), AG_IN(0, 2, 3, 1)}, AG_WITH(double, .5), NULL},
     {"empty", 2, {AG_IN(-1, 1, 0, 4), AG_IN(0, 2, 4)}, AG_WITH(double, 1), NULL},
+    {"scalar", 2, {AG_IN(-1, 1), AG_IN(0, 1)}, AG_WITH(double, .5), NULL},
     {0},
 };
 static const AgSample masked_fill_errors[] = {
