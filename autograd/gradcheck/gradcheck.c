@@ -18,6 +18,7 @@ typedef struct Function {
     GradcheckFunction f;
     void *context;
     int n, max_out, n_out;
+    int n_own;        /* of a gradient: inputs of its function; cotangents follow.  Else n */
     bool training;
     void (*recording)(void *context, bool on); /* or NULL; told before the pass of a backward */
     AgTape *tape;
@@ -190,6 +191,12 @@ static GradcheckReason open_input(Function *f, int i, const Tensor *x, char *why
     return GRADCHECK_PASSED;
 }
 
+static const char *name_of(Function *f, const char *what, int i) {
+    char *name = array(f, GRADCHECK_NAME_SIZE, 1);
+    if (name) snprintf(name, GRADCHECK_NAME_SIZE, "%s %d", what, i);
+    return name;
+}
+
 /* Makes everything for the inputs; one pass then tells how many results there are, and their
  * shapes. */
 static GradcheckReason open_function(Function *f, const Tensor *x, uint64_t seed, char *why,
@@ -207,8 +214,10 @@ static GradcheckReason open_function(Function *f, const Tensor *x, uint64_t seed
         return say(why, size, GRADCHECK_ERROR, "out of memory");
     ag_tape_rng(f->tape, seed, 0);
     GradcheckReason reason = GRADCHECK_PASSED;
-    for (int i = 0; i < f->n && reason == GRADCHECK_PASSED; i++)
+    for (int i = 0; i < f->n && reason == GRADCHECK_PASSED; i++) {
         reason = open_input(f, i, &x[i], why, size);
+        if (i >= f->n_own) f->in[i].name = name_of(f, "cotangent of result", i - f->n_own);
+    }
     if (reason == GRADCHECK_PASSED) reason = call_function(f, why, size);
     for (int k = 0; reason == GRADCHECK_PASSED && k < f->n_out; k++) {
         const Tensor *y = ag_value(f->y[k]);
@@ -217,6 +226,8 @@ static GradcheckReason open_function(Function *f, const Tensor *x, uint64_t seed
         memcpy(shape, y->shape, (size_t)y->ndim * sizeof *shape);
         f->out[k] = (GradArg){.dtype = GRADCHECK_F64, .ndim = y->ndim, .shape = shape};
     }
+    for (int i = 0, k = 0; f->n_own < f->n && i < f->n_own && k < f->n_out; i++)
+        if (f->in[i].dtype == GRADCHECK_F64) f->out[k++].name = name_of(f, "gradient of input", i);
     return reason;
 }
 
@@ -226,7 +237,8 @@ static void close_function(Function *f) {
 }
 
 static bool refuse(GradcheckResult *r, GradcheckReason reason, const char *why) {
-    *r = (GradcheckResult){.reason = reason, .input = -1, .index = -1, .other = -1, .axis = -1};
+    *r = (GradcheckResult){.reason = reason, .input = -1, .index = -1, .other = -1, .axis = -1,
+                           .order = 1};
     snprintf(r->message, sizeof r->message, "%s: %.900s", gradcheck_reason(reason), why);
     return false;
 }
@@ -309,9 +321,11 @@ static void name_first_op(Function *f, GradcheckResult *r) {
         GradcheckResult local;
         tried++;
         if (!op_is_wrong(t, n->record, r->order, r->seed, &local)) continue;
+        bool told = !strcmp(r->message, local.message); /* where the function is that op alone */
         blame(f, n, "the first op that is wrong", r);
         size_t used = strlen(r->message);
-        snprintf(r->message + used, sizeof r->message - used, " (%.200s)", local.message);
+        if (!told)
+            snprintf(r->message + used, sizeof r->message - used, " (%.200s)", local.message);
         return;
     }
 }
@@ -339,7 +353,7 @@ static bool check(Function *f, Function *bisected, const Tensor *x, int order,
 
 static Function function_of(GradcheckFunction f, void *context, int n, int max_out,
                             const GradcheckOptions *o) {
-    return (Function){.f = f, .context = context, .n = n, .max_out = max_out,
+    return (Function){.f = f, .context = context, .n = n, .n_own = n, .max_out = max_out,
                       .training = o->training};
 }
 
@@ -407,6 +421,7 @@ static bool check_gradient(Function *f, const Tensor *x, const GradcheckOptions 
     int max_out = f->n > GRADCHECK_MAX_OUT ? f->n : GRADCHECK_MAX_OUT;
     Function derived = function_of(gradient, &d, f->n + f->n_out, max_out, o);
     derived.recording = set_recording;
+    derived.n_own = f->n;
     bool ok = check(&derived, f, all, 2, o, result);
     close_function(&derived);
     return ok;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "autograd/tape.h"
 #include "tensor/kernels.h"
 #include "tensor/rng.h"
 
@@ -37,6 +38,16 @@ static bool fail(Run *k, const char *check, const char *format, ...) {
     if (k->r->result.reason == GRADCHECK_PASSED) k->r->result.reason = GRADCHECK_ERROR;
     snprintf(k->r->result.message, sizeof k->r->result.message, "%.1000s", to);
     return k->r->ok = k->r->result.ok = false;
+}
+
+/* For fail. */
+static Run *because(Run *k, GradcheckReason reason) {
+    k->r->result.reason = reason;
+    return k;
+}
+
+static GradcheckReason reason_of(const AgTape *t) {
+    return t->misshaped ? GRADCHECK_SHAPE : GRADCHECK_ERROR;
 }
 
 /* ---- inputs ---- */
@@ -208,13 +219,13 @@ static bool run(Run *k, AgTape *t, const Tensor *in, int order, Results *r) {
         if (tensor_dtype_is_float(in[i].dtype)) wanted[n_wanted++] = x[i];
     }
     int n = call(t, x, v, k);
-    if (!ag_tape_ok(t)) return fail(k, what[0], "%s", ag_tape_error(t));
+    if (!ag_tape_ok(t)) return fail(because(k, reason_of(t)), what[0], "%s", ag_tape_error(t));
     for (int o = 0;; o++) {
         if (!keep(k, r, o, n, v)) return false;
         if (o == order) return true;
         for (int i = 0; i < n; i++) seed[i] = seed_for(t, ag_value(v[i]));
         if (!ag_grad_n(n, v, seed, n_wanted, wanted, next, o + 1 < order))
-            return fail(k, what[o + 1], "%s", ag_tape_error(t));
+            return fail(because(k, reason_of(t)), what[o + 1], "%s", ag_tape_error(t));
         memcpy(v, next, sizeof v);
         n = n_wanted;
     }
@@ -242,7 +253,8 @@ static bool agree(Run *k, const char *check, const Results *a, const Results *b,
             double d = distance(&a->v[o][i], &b->v[o][i]);
             if (d > *worst) *worst = d;
             if (!(d <= tolerance[o]))
-                return fail(k, check, "%s %d differs by %.3g (at most %.3g)", what[o], i, d,
+                return fail(because(k, GRADCHECK_WRONG), check,
+                            "%s %d differs by %.3g (at most %.3g)", what[o], i, d,
                             tolerance[o]);
         }
     }
@@ -261,6 +273,8 @@ static bool check_differences(Run *k, const char *check, bool second) {
         return fail(k, check, "%.1000s", g.message);
     }
     k->r->derivatives += g.checked;
+    k->r->result.seed = g.seed;
+    k->r->result.evaluations += g.evaluations;
     double *worst = second ? &k->r->worst_second : &k->r->worst_first;
     if (g.rel_error > *worst) *worst = g.rel_error;
     return true;
@@ -279,7 +293,8 @@ static bool check_alone(Run *k, AgTape *t, const Results *joint) {
             return fail(k, "one input alone", "%s", ag_tape_error(t));
         double d = distance(ag_value(g), &joint->v[1][j++]);
         if (!(d <= layout_tolerance[1]))
-            return fail(k, "one input alone", "gradient %d differs by %.3g", i, d);
+            return fail(because(k, GRADCHECK_WRONG), "one input alone",
+                        "gradient %d differs by %.3g", i, d);
     }
     return true;
 }
@@ -369,7 +384,8 @@ static bool check_twice_same_bits(Run *k, AgTape *t, const Results *base) {
     for (int o = 0; o < r.n[0]; o++) {
         size_t bytes = (size_t)tensor_numel(&r.v[0][o]) * tensor_dtype_size(r.v[0][o].dtype);
         if (memcmp(r.v[0][o].data, base->v[0][o].data, bytes))
-            return fail(k, "run twice", "result %d has other bits", o);
+            return fail(because(k, GRADCHECK_NONDETERMINISTIC), "run twice",
+                        "result %d has other bits", o);
     }
     return true;
 }
@@ -433,14 +449,23 @@ static bool check_all(Run *k, AgTape *t) {
     return true;
 }
 
+static void say_passed(const AgOp *op, OpcheckReport *r) {
+    r->result.checked = r->result.total = r->derivatives;
+    r->result.rel_error = fmax(r->worst_first, r->worst_second);
+    snprintf(r->result.message, sizeof r->result.message, "passed: %s, %d samples and %d errors, "
+             "%lld derivatives; worst relative error %.2g, second order %.2g (seed %llu)", op->name,
+             r->samples, r->errors, (long long)r->derivatives, r->worst_first, r->worst_second,
+             (unsigned long long)r->result.seed);
+}
+
 bool opcheck(const AgOp *op, const OpcheckOptions *options, OpcheckReport *report) {
     *report = (OpcheckReport){.ok = true, .result = {.ok = true, .input = -1, .index = -1,
-                                                     .other = -1, .axis = -1}};
+                                                     .other = -1, .axis = -1, .order = 1}};
     Run k = {.op = op, .r = report, .shared = -1, .twice = -1, .arena = tensor_arena_new()};
     if (options) k.o = *options;
     AgTape *t = ag_tape_new();
     if (!t || !k.arena) fail(&k, "start", "out of memory");
-    else check_all(&k, t);
+    else if (check_all(&k, t)) say_passed(op, report);
     ag_tape_free(t);
     tensor_arena_free(k.arena);
     return report->ok;
