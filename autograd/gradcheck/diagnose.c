@@ -123,7 +123,7 @@ static bool constant_factor(const Case *c) {
     int p = 0, q = 0;
     bool simple = simple_ratio(factor, &p, &q);
     /* Any two numbers have a ratio: with one to go by, only a telling one counts. */
-    if (c->nonzero < 2 && !simple) return false;
+    if ((c->nonzero < 2 && !simple) || (simple && p == q)) return false;
     char ratio[32] = "";
     if (simple && q > 1) snprintf(ratio, sizeof ratio, " (%d/%d)", p, q);
     if (simple && p == -1 && q == 1)
