@@ -1,0 +1,40 @@
+#include "examples/gradcheck/broken_cases.h"
+
+#include "examples/gradcheck/cases.h"
+#include "examples/gradcheck/wrong_kernels.h"
+
+const GradcheckCase broken_cases[] = {
+    {"SIGN", "cosine", wrong_sign},
+    {"FACTOR", "mean", wrong_factor},
+    {"MISSING", "scale", wrong_missing},
+    {"TRANSPOSED", "product", wrong_transposed},
+    {"OTHER_INPUT", "times", wrong_other_input},
+    {"SHIFTED", "delay", wrong_shifted},
+    {"PERMUTED", "gate", wrong_permuted},
+    {"REPEATED_INDEX", "embedding", wrong_repeated_index},
+    {"SLICE", "average", wrong_slice},
+    {"PARTIAL_SUM", "bias", wrong_partial_sum},
+    {"RESULT_IGNORED", "two_results", wrong_result_ignored},
+    {"RESULTS_SWAPPED", "two_results", wrong_results_swapped},
+    {"NOT_LINEAR", "loss", wrong_not_linear},
+    {"NONDETERMINISTIC", "dropout", wrong_nondeterministic},
+    {"INPUT_CHANGED", "relu_in_place", wrong_input_changed},
+    {"OVERWRITES", "square", wrong_overwrites},
+    {"ACCUMULATED", "square", wrong_accumulated},
+    {"UNWRITTEN", "square", wrong_unwritten},
+    {"OUT_OF_BOUNDS", "difference", wrong_out_of_bounds},
+    {"SHAPE", "count_positive", wrong_shape},
+    {"NONFINITE", "norm", wrong_nonfinite},
+    {"KINK", "relu", wrong_kink},
+    {"NOISE", "far_off", wrong_noise},
+    {"WRONG", "silu", wrong_wrong},
+    {"ERROR", "no_shape", wrong_error},
+    {"PERMUTED", "lstm_gate_order", lstm_gate_order},
+    {"WRONG", "lstm_last_write", lstm_last_write},
+    {"WRONG", "lstm_carry_lost", lstm_carry_lost},
+    {"WRONG", "lstm_tanh_slope", lstm_tanh_slope},
+    {"WRONG", "swiglu_forgets_beta", swiglu_forgets_beta},
+    {"WRONG", "swiglu_forgets_beta_in_network", swiglu_forgets_beta_in_network},
+    {"WRONG", "swiglu_wrong_second_order", swiglu_wrong_second_order},
+    {"SHAPE", "swiglu_sums_too_much", swiglu_sums_too_much},
+    {NULL, NULL, NULL}};
