@@ -78,7 +78,8 @@ void lstm_backward(LstmSizes n, const LstmArrays *v, const double *gates, const 
             const double *x = v->x + (t * n.B + b) * n.I, *h = before(n, v->h0, v->h, t, b);
             gates_backward(n, v, gates, d, t, b, row, mistake);
             for (int64_t k = 0; k < 4 * H; k++) {
-                int64_t to = mistake == LSTM_GATE_ORDER && k / H >= 2 ? k + (k / H == 2 ? H : -H) : k;
+                int64_t to = k;
+                if (mistake == LSTM_GATE_ORDER && k / H >= 2) to += k / H == 2 ? H : -H;
                 d->bias[k] += row[k];
                 add_scaled(n.I, row[k], x, d->w_ih + to * n.I);
                 add_scaled(H, row[k], h, d->w_hh + k * H);
