@@ -25,6 +25,7 @@ typedef struct {
     /* Checked inputs, an entry for each element: */
     double *analytic, *numeric, *bar;
     bool *known;          /* numeric and bar are set */
+    bool *bent;           /* there may be a kink */
     double *along;        /* the direction in use */
     double scale;         /* the largest known |numeric| or |analytic| */
 } GradcheckArray;
@@ -38,6 +39,7 @@ typedef struct {
     bool f32;             /* some array is F32 */
     double eps;           /* of the coarsest dtype */
     double noise;         /* standard deviation of L for changes of x too small to matter */
+    double here;          /* L at x */
     double size;          /* sum |w y|: what L is made of */
     double worst;         /* the largest error over tolerance so far; NaN stays */
 } GradcheckRun;
@@ -64,11 +66,14 @@ bool gradcheck_gradient(GradcheckRun *run, double *const *to);
 /* differences.c */
 bool gradcheck_measure_noise(GradcheckRun *run);
 /* The derivative of L by element e of input i, or with e < 0 along in[].along, and its bar; looks
- * twice where it is not what is expected. */
+ * twice where it is not what is expected.  *bent: the slopes from the two sides seem to differ,
+ * which gradcheck_kink makes sure of. */
 bool gradcheck_derivative(GradcheckRun *run, int i, int64_t e, double expected, double *slope,
-                          double *bar);
-/* Whether L has a kink or a jump there, by the slopes from both sides. */
-bool gradcheck_kink(GradcheckRun *run, int i, int64_t e, bool *kink, double side[2]);
+                          double *bar, bool *bent);
+/* Looks from both sides for a kink or a jump of L there.  One that is found is recorded, as the
+ * failure at element e of input i, or with i < 0 along direction `index`. */
+bool gradcheck_kink(GradcheckRun *run, int i, int64_t e, int64_t index, double analytic,
+                    bool *kink);
 
 /* What |numeric - analytic| may be for element e of input i. */
 double gradcheck_tolerance(const GradcheckRun *run, const GradcheckArray *x, double numeric,

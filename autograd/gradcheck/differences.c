@@ -1,6 +1,8 @@
 /* differences.c -- numeric derivatives with an error bar. */
 #include <float.h>
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "autograd/gradcheck/core.h"
 
@@ -58,26 +60,40 @@ static bool evaluate(GradcheckRun *run, int i, int64_t e, double by, double *mov
     return ok;
 }
 
-/* *size: of the values of L that were subtracted. */
-static bool central(GradcheckRun *run, int i, int64_t e, double h, double *slope, double *size) {
+/* *bend: the slope from the right less that from the left; *size: of the values of L that were
+ * subtracted. */
+static bool central(GradcheckRun *run, int i, int64_t e, double h, double *slope, double *bend,
+                    double *size) {
     double right, left, at_right, at_left;
     if (!evaluate(run, i, e, h, &right, &at_right) || !evaluate(run, i, e, -h, &left, &at_left))
         return false;
     *slope = (at_right - at_left) / (right - left);
+    *bend = (at_right - run->here) / right - (at_left - run->here) / left;
     *size = fabs(at_right) + fabs(at_left);
     return true;
+}
+
+/* Does the difference of the slopes from both sides stay as the steps go to 0?  It is odd in h
+ * where L is smooth.  This finds the kink that lies exactly at x, of which central differences
+ * show nothing. */
+static bool is_bent(const double bend[3], double noise) {
+    double once = 2 * bend[1] - bend[0], again = 2 * bend[2] - bend[1];
+    double left_over = (8 * again - once) / 7;
+    return fabs(left_over) > 3 * (fabs(left_over - again) + 8 * noise);
 }
 
 /* Three central differences, extrapolated.  What the last extrapolation still changed bounds the
  * error that is left; noise and rounding are those of the smallest step. */
 static bool extrapolated(GradcheckRun *run, int i, int64_t e, double h, double *slope,
-                         double *bar) {
-    double d[3], size;
+                         double *bar, bool *bent) {
+    double d[3], bend[3], size;
     for (int k = 0; k < 3; k++)
-        if (!central(run, i, e, ldexp(h, -k), &d[k], &size)) return false;
+        if (!central(run, i, e, ldexp(h, -k), &d[k], &bend[k], &size)) return false;
     double once = (4 * d[1] - d[0]) / 3, again = (4 * d[2] - d[1]) / 3;
+    double noise = (SURE * run->noise + 4 * run->eps * size) / ldexp(h, -2);
     *slope = (16 * again - once) / 15;
-    *bar = fabs(*slope - again) + (SURE * run->noise + 4 * run->eps * size) / ldexp(h, -2);
+    *bar = fabs(*slope - again) + noise;
+    *bent = is_bent(bend, noise);
     if (!isfinite(*slope)) *bar = INFINITY;
     return true;
 }
@@ -92,19 +108,20 @@ static double first_step(const GradcheckRun *run, int i, int64_t e) {
  * the extrapolation gains less than it would. */
 static bool look_again(GradcheckRun *run, int i, int64_t e, double h, double *slope, double *bar) {
     double other, other_bar;
-    if (!extrapolated(run, i, e, .7 * h, &other, &other_bar)) return false;
+    bool bent;
+    if (!extrapolated(run, i, e, .7 * h, &other, &other_bar, &bent)) return false;
     *bar = DOUBT * (fmax(*bar, other_bar) + fabs(*slope - other));
     return true;
 }
 
 bool gradcheck_derivative(GradcheckRun *run, int i, int64_t e, double expected, double *slope,
-                          double *bar) {
+                          double *bar, bool *bent) {
     double h = first_step(run, i, e), enough = run->f32 ? ENOUGH_F32 : ENOUGH, best = h;
     *bar = INFINITY;
     *slope = NAN;
     for (int level = 0; level < LEVELS; level++, h /= SMALLER) {
         double s, b;
-        if (!extrapolated(run, i, e, h, &s, &b)) return false;
+        if (!extrapolated(run, i, e, h, &s, &b, bent)) return false;
         if (b < *bar || level == 0) *slope = s, *bar = b, best = h;
         /* Smaller steps mean more noise: no use once that is most of the bar. */
         if (*bar <= enough * fabs(*slope) || 2 * SURE * run->noise / ldexp(h, -2) >= *bar) break;
@@ -126,20 +143,28 @@ static bool one_sided(GradcheckRun *run, int i, int64_t e, double h, double side
 }
 
 /* Where L is smooth, the two sides differ by O(h^2); at a kink the difference stays. */
-bool gradcheck_kink(GradcheckRun *run, int i, int64_t e, bool *kink, double side[2]) {
-    double large[2], h = first_step(run, i, e) / 20;
+bool gradcheck_kink(GradcheckRun *run, int i, int64_t e, int64_t index, double analytic,
+                    bool *kink) {
+    double large[2], side[2], h = first_step(run, i, e) / 20;
+    char where[2 * GRADCHECK_NAME_SIZE];
     *kink = false;
     if (!one_sided(run, i, e, h, large) || !one_sided(run, i, e, h / 20, side)) return false;
     double before = fabs(large[0] - large[1]), after = fabs(side[0] - side[1]);
     double noise = 8 * SURE * run->noise / (h / 20);
     *kink = !isfinite(after) || (after > .3 * before && after > noise &&
                                  after > 1e-4 * (fabs(side[0]) + fabs(side[1])));
+    if (!*kink) return true;
+    if (i < 0) snprintf(where, sizeof where, "along direction %" PRId64, index);
+    else snprintf(where, sizeof where, "%s, element %" PRId64, run->in[i].name, index);
+    run->r->input = i;
+    run->r->index = index;
+    gradcheck_fail(run, GRADCHECK_KINK, "%s: the slope is %.6g from the right and %.6g from the "
+                   "left; the gradient says %.6g", where, side[0], side[1], analytic);
     return true;
 }
 
 /* High differences of L over steps so small that only noise is left in them, even beside a kink:
- * the k-th difference
- * of independent noise has variance C(2k, k) times the noise's own. */
+ * the k-th difference of independent noise has variance C(2k, k) times the noise's own. */
 bool gradcheck_measure_noise(GradcheckRun *run) {
     double t[NOISE_POINTS], moved, h = run->f32 ? 1e-4 : 1e-11, most = 0, binomial = 1;
     for (int i = 0; i < run->p->n_in; i++)
@@ -150,6 +175,7 @@ bool gradcheck_measure_noise(GradcheckRun *run) {
         }
     for (int k = 0; k < NOISE_POINTS; k++)
         if (!evaluate(run, -1, -1, (k - NOISE_POINTS / 2) * h, &moved, &t[k])) return false;
+    run->here = t[NOISE_POINTS / 2];
     for (int k = 1; k < NOISE_POINTS; k++) {
         double squares = 0;
         int n = NOISE_POINTS - k;

@@ -29,6 +29,8 @@
  * extrapolates them to h = 0 (Richardson); how far the extrapolations still move, and the noise
  * of L measured at x, give the numeric derivative an error bar.  Where the bar is wide, steps 8
  * times smaller are tried.  A derivative is wrong if it lies outside the bar.
+ * The same values tell the slope from the right from that from the left: where the two differ, the
+ * function has a kink at x, whatever its gradient there is said to be.
  *
  *   L. F. Richardson, The Approximate Arithmetical Solution by Finite Differences, Phil. Trans.
  *   A 210, 1911.  C. J. F. Ridders, Accurate computation of F'(x) and F'(x) F''(x), Advances in
