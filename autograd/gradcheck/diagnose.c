@@ -243,6 +243,14 @@ static bool block_fits(const Case *c, Axis a, int64_t blocks, int64_t to, int64_
     return true;
 }
 
+/* Zeros fit zeros anywhere: they say nothing about where a block belongs. */
+static bool block_is_zero(const Case *c, Axis a, int64_t blocks, int64_t at) {
+    int64_t length = a.size / blocks;
+    for (int64_t e = 0; e < c->x->n; e++)
+        if (c->x->known[e] && e / a.inner % a.size / length == at && !fits(c, e, 0)) return false;
+    return true;
+}
+
 /* Every wrong block has its numbers in another block; or holds a copy of another's. */
 static bool permuted_in(const Case *c, int axis, int64_t blocks, char *list, size_t size) {
     Axis a = axis_of(c->x->arg, axis);
@@ -250,9 +258,10 @@ static bool permuted_in(const Case *c, int axis, int64_t blocks, char *list, siz
     int64_t wrong = 0;
     for (int64_t to = 0; to < blocks; to++) {
         if (block_fits(c, a, blocks, to, to)) continue;
-        int64_t from = 0, holds = 0;
+        int64_t from = block_is_zero(c, a, blocks, to) ? blocks : 0, holds = 0;
         while (from < blocks && !block_fits(c, a, blocks, to, from)) from++;
-        while (holds < blocks && (holds == to || !block_fits(c, a, blocks, holds, to))) holds++;
+        while (holds < blocks && (holds == to || block_is_zero(c, a, blocks, holds) ||
+                                  !block_fits(c, a, blocks, holds, to))) holds++;
         if (from == blocks && holds == blocks) return false;
         int64_t other = holds < blocks ? holds : from;
         wrong++;
@@ -289,14 +298,18 @@ static int64_t times_named(const GradcheckArray *index, int64_t row) {
     return times;
 }
 
+/* A row that the function does not use is wrong for another reason. */
 static bool wrong_where_repeated(const Case *c, const GradcheckArray *index, Axis a) {
     int64_t right = 0;
     for (int64_t row = 0; row < a.size; row++) {
-        bool wrong = false;
+        bool wrong = false, used = false;
         for (int64_t o = 0; o < a.outer; o++)
-            for (int64_t k = 0; k < a.inner; k++)
-                wrong |= is_wrong(c, (o * a.size + row) * a.inner + k);
-        if (wrong && times_named(index, row) < 2) return false;
+            for (int64_t k = 0; k < a.inner; k++) {
+                int64_t e = (o * a.size + row) * a.inner + k;
+                wrong |= is_wrong(c, e);
+                used |= c->x->known[e] && !fits(c, e, 0);
+            }
+        if (wrong && (!used || times_named(index, row) < 2)) return false;
         right += !wrong;
     }
     return right > 0;
@@ -406,8 +419,9 @@ static bool not_linear(const Case *c, double **spare, bool *found) {
 }
 
 /* With the cotangents as they are now: do some of the wrong elements really have another
- * derivative?  Else the function itself does not depend on what was taken away. */
-static bool derivative_changes(const Case *c, bool *changes) {
+ * derivative?  Else the function itself does not depend on what was taken away.  With `share` it
+ * must not be 0 either: those elements depend on what was left, too. */
+static bool derivative_changes(const Case *c, bool share, bool *changes) {
     int seen = 0;
     *changes = false;
     for (int64_t e = 0; e < c->x->n && seen < WITNESSES && !*changes; e++) {
@@ -416,7 +430,8 @@ static bool derivative_changes(const Case *c, bool *changes) {
         if (!is_wrong(c, e)) continue;
         seen++;
         if (!gradcheck_derivative(c->run, c->i, e, NAN, &slope, &bar, &bent)) return false;
-        *changes = fabs(slope - c->x->numeric[e]) > 4 * (bar + c->x->bar[e]);
+        *changes = fabs(slope - c->x->numeric[e]) > 4 * (bar + c->x->bar[e]) &&
+                   (!share || fabs(slope) > 4 * gradcheck_tolerance(c->run, c->x, slope, 0, bar));
     }
     return true;
 }
@@ -430,10 +445,10 @@ typedef struct {
     double **spare, *whole; /* memory */
 } Tools;
 
-static bool unaffected(const Case *c, const Tools *t, bool *found) {
+static bool unaffected(const Case *c, const Tools *t, bool share, bool *found) {
     *found = false;
     if (!try_cotangents(c, t->spare)) return false;
-    return !equal(c, t->spare[c->i], 1) || derivative_changes(c, found);
+    return !equal(c, t->spare[c->i], 1) || derivative_changes(c, share, found);
 }
 
 static bool result_ignored(const Case *c, const Tools *t, bool *found) {
@@ -443,7 +458,7 @@ static bool result_ignored(const Case *c, const Tools *t, bool *found) {
         if (y->n == 0) continue;
         memset(t->whole, 0, (size_t)y->n * sizeof *w);
         y->w = t->whole;
-        bool ok = unaffected(c, t, found);
+        bool ok = unaffected(c, t, false, found);
         y->w = w;
         if (!ok) return false;
         if (!*found) continue;
@@ -462,7 +477,7 @@ static bool one_index_suffices(const Case *c, const Tools *t, int k, int axis, b
     for (int64_t at = 0; at < a.size && a.size > 1 && a.size <= AXIS_TRIED; at++) {
         take_away(t->whole, w, a, at, y->n);
         y->w = t->whole;
-        bool ok = unaffected(c, t, found);
+        bool ok = unaffected(c, t, true, found);
         y->w = w;
         if (!ok) return false;
         if (!*found) continue;
