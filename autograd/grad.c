@@ -247,7 +247,7 @@ static bool check_gradient(AgVjp *v, int i) {
     char want[TENSOR_DESCRIBE_SIZE], got[TENSOR_DESCRIBE_SIZE];
     ag_fail(v->tape, "%s: its gradient rule gave %s for argument %d, which is %s", v->op->name,
             tensor_describe(g, got, sizeof got), i, tensor_describe(x, want, sizeof want));
-    v->tape->misshaped = true;
+    v->tape->misshaped = v->out[0].id;
     return false;
 }
 

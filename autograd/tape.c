@@ -84,7 +84,8 @@ void ag_tape_reset(AgTape *t) {
     t->n_backwards = 0;
     t->warning[0] = 0;
     ag_forget_growth(t);
-    t->failed = t->misshaped = false;
+    t->failed = false;
+    t->misshaped = 0;
     t->error[0] = 0;
     t->n_frames = 0;
 }

@@ -136,7 +136,7 @@ struct AgTape {
     AgBuffer *free_buffer[AG_SIZE_CLASSES];
 
     bool failed;
-    bool misshaped;       /* the error is a gradient's shape or dtype */
+    uint32_t misshaped;   /* result of the op whose gradient's shape or dtype is the error, or 0 */
     char error[512];
     char error_where[4096];
     void *frame[AG_MAX_FRAMES];

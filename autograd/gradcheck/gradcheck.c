@@ -345,6 +345,9 @@ static bool check(Function *f, Function *bisected, const Tensor *x, int order,
     GradcheckProblem p = {f, forward, backward, f->n, f->n_out, f->in, f->out};
     gradcheck_run(&p, options, result);
     result->order = order;
+    if (result->reason == GRADCHECK_SHAPE && f->tape->misshaped > 0 &&
+        f->tape->misshaped < f->tape->n)
+        blame(f, ag_node(f->tape, f->tape->misshaped), "the op at fault", result);
     bool one = f->f == one_op || (bisected && bisected->f == one_op);
     if (!result->ok && is_wrong_gradient(result->reason) && !options->plain_verdict && !one)
         name_first_op(bisected ? bisected : f, result);
