@@ -514,6 +514,11 @@ static bool any_known(const GradcheckArray *x) {
     return false;
 }
 
+/* What a gradient that is zero but for rounding comes to. */
+static double rounding_of_zero(const GradcheckRun *run) {
+    return run->f32 ? 0 : 1e-13 * run->size;
+}
+
 /* The gradient of input i is not zero, and no number of it can be told from zero. */
 static bool below_noise(const GradcheckRun *run, const GradcheckArray *x) {
     double largest = 0, least_bar = INFINITY;
@@ -523,8 +528,7 @@ static bool below_noise(const GradcheckRun *run, const GradcheckArray *x) {
         least_bar = fmin(least_bar, x->bar[e]);
         if (fabs(x->numeric[e]) > x->bar[e] || fabs(x->analytic[e]) > x->bar[e]) return false;
     }
-    double rounding_of_zero = run->f32 ? 0 : 1e-13 * run->size;
-    return any_known(x) && largest > rounding_of_zero && least_bar > 0;
+    return any_known(x) && largest > rounding_of_zero(run) && least_bar > 0;
 }
 
 /* What the agreement proves little of: a bar too wide, for a kink or for noise; and a kink at x,
@@ -578,11 +582,13 @@ static void draw_direction(GradcheckRun *run, int which) {
 
 static bool check_directions(GradcheckRun *run) {
     GradcheckArray all = {0}; /* stands for the inputs together */
+    bool told = false;        /* some derivative can be told from zero */
+    double bar = 0;
     for (int i = 0; i < run->p->n_in; i++)
         for (int64_t e = 0; run->in[i].checked && e < run->in[i].n; e++)
             all.scale = hypot(all.scale, run->in[i].analytic[e]);
     for (int k = 0; k < run->o.directions && run->r->total > 0; k++) {
-        double numeric, bar, analytic = 0;
+        double numeric, analytic = 0;
         bool bent, kink = false;
         draw_direction(run, k);
         for (int i = 0; i < run->p->n_in; i++)
@@ -597,8 +603,12 @@ static bool check_directions(GradcheckRun *run) {
             return gradcheck_fail(run, GRADCHECK_NOISE, "along direction %d the numeric derivative "
                                   "%.6g is only known to %.2g", k, numeric, bar);
         compare(run, &all, -1, k, numeric, analytic, bar);
+        told |= fabs(numeric) > bar || fabs(analytic) > bar;
     }
-    return true;
+    return told || !(all.scale > rounding_of_zero(run)) ||
+           gradcheck_fail(run, GRADCHECK_NOISE, "no derivative along a direction (the gradient's "
+                          "length is %.3g) can be told from zero: differences in %s are known to "
+                          "%.2g only", all.scale, run->f32 ? "float32" : "float64", bar);
 }
 
 /* After directions have shown that something is wrong: the elements, as far as 20000 evaluations
