@@ -6,7 +6,7 @@
 
 /* ---- y = f(x), element by element ---- */
 
-enum { UNARY_SLOPE = 1, UNARY_POINT };
+enum { UNARY_SLOPE = 1, UNARY_POINT, UNARY_SIGN };
 
 typedef struct {
     double (*f)(double x);
@@ -33,8 +33,10 @@ static bool unary_forward(void *context) {
 static bool unary_backward(void *context) {
     CatalogueArrays *a = context;
     const Unary *u = a->kernel->options;
-    for (int64_t j = 0; j < u->n; j++)
+    for (int64_t j = 0; j < u->n; j++) {
         DX(0)[j] = DY(0)[j] * (a->bug == UNARY_SLOPE ? u->wrong : u->slope)(X(0)[j], Y(0)[j]);
+        if (a->bug == UNARY_SIGN) DX(0)[j] = -DX(0)[j];
+    }
     return true;
 }
 
@@ -397,6 +399,9 @@ static const CatalogueKernel dropout = {"dropout", open_dropout, dropout_forward
     {name, what, after, CATALOGUE_REASON(reason), bug, &kernel, NULL, NULL}
 
 const CatalogueEntry catalogue_elementwise[] = {
+    ENTRY("sigmoid-sign", SIGN, sigmoid, UNARY_SIGN,
+          "the whole gradient has the other sign: descent became ascent",
+          "kann compares absolute values only"),
     ENTRY("sigmoid-slope", WRONG, sigmoid, UNARY_SLOPE,
           "the slope of the sigmoid is taken as y (1 + y)", NULL),
     ENTRY("relu-leaks", WRONG, relu, UNARY_SLOPE,

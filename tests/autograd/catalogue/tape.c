@@ -19,6 +19,11 @@ static void open_matrix(TensorArena *arena, Tensor *x, int bug) {
     x[0] = uniform(arena, 0, -1, 1, SHAPE(3, 4));
 }
 
+static void open_larger(TensorArena *arena, Tensor *x, int bug) {
+    (void)bug;
+    x[0] = uniform(arena, 0, -1, 1, SHAPE(5, 7));
+}
+
 static void open_two(TensorArena *arena, Tensor *x, int bug) {
     open_matrix(arena, x, bug);
     x[1] = uniform(arena, 1, .5, 1.5, SHAPE(3, 4));
@@ -343,10 +348,10 @@ static const AgOp dropout[2] = {DROPOUT(dropout_vjp), DROPOUT(dropout_again)};
 static int dropout_f(AgTape *t, const AgVar *x, AgVar *y, void *context) {
     (void)t;
     AgVar u = ag_tanh(x[0]);
-    y[0] = ag_square(ag_dropout(apply(dropout, context, 1, &u), .25, -1));
+    y[0] = ag_exp(ag_dropout(apply(dropout, context, 1, &u), .25, -1));
     return 1;
 }
-static const CatalogueFunction dropout_function = {1, open_matrix, dropout_f, false, true};
+static const CatalogueFunction dropout_function = {1, open_larger, dropout_f, false, true};
 
 /* ---- exponential: what backward needs, kept with the call or in one place for all calls ---- */
 
