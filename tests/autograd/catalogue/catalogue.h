@@ -9,6 +9,8 @@
  * Sizes are small and all different, sequences have three steps or more. */
 #ifndef TESTS_AUTOGRAD_CATALOGUE_CATALOGUE_H
 #define TESTS_AUTOGRAD_CATALOGUE_CATALOGUE_H
+#include <math.h>
+
 #include "autograd/gradcheck/gradcheck.h"
 
 enum {
@@ -100,5 +102,6 @@ int64_t catalogue_size(const GradArg *x); /* elements */
 static inline void zero(double *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) x[i] = 0;
 }
+static inline double sigmoid_of(double x) { return 1 / (1 + exp(-x)); }
 
 #endif

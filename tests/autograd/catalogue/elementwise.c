@@ -42,7 +42,6 @@ static bool unary_backward(void *context) {
 
 static const double pi = 3.14159265358979323846;
 
-static double sigmoid_of(double x) { return 1 / (1 + exp(-x)); }
 static double sigmoid_slope(double x, double y) { return (void)x, y * (1 - y); }
 static double sigmoid_wrong(double x, double y) { return (void)x, y * (1 + y); }
 

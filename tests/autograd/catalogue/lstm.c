@@ -24,8 +24,6 @@ enum {
     BILSTM_BIAS_POINTER, BILSTM_NOT_REVERSED,
 };
 
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-
 /* ---- one step of one row: z [4H], c [H], P [3, H] ---- */
 
 enum { H = 5 };
@@ -35,11 +33,11 @@ static void cell(const double *z, const double *P, const double *c, double *gate
                  double *h_after) {
     double *i = gates, *f = i + H, *g = f + H, *o = g + H;
     for (int j = 0; j < H; j++) {
-        i[j] = sigmoid(z[j] + P[j] * c[j]);
-        f[j] = sigmoid(z[H + j] + P[H + j] * c[j]);
+        i[j] = sigmoid_of(z[j] + P[j] * c[j]);
+        f[j] = sigmoid_of(z[H + j] + P[H + j] * c[j]);
         g[j] = tanh(z[2 * H + j]);
         c_after[j] = f[j] * c[j] + i[j] * g[j];
-        o[j] = sigmoid(z[3 * H + j] + P[2 * H + j] * c_after[j]);
+        o[j] = sigmoid_of(z[3 * H + j] + P[2 * H + j] * c_after[j]);
         h_after[j] = o[j] * tanh(c_after[j]);
     }
 }

@@ -125,8 +125,6 @@ typedef struct {
 } Gates;
 _Static_assert(T * B * sizeof(Gates) <= CATALOGUE_SAVED * sizeof(double), "saved is too small");
 
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-
 static const double *gru_before(const CatalogueArrays *a, int t, int b) {
     return t ? Y(0) + ((t - 1) * B + b) * H : X(1) + b * H;
 }
@@ -141,8 +139,8 @@ static void gru_step(const CatalogueArrays *a, const double *x, const double *h,
         for (int j = 0; j < H; j++) hidden[k] += X(3)[k * H + j] * h[j];
     }
     for (int j = 0; j < H; j++) {
-        g->r[j] = sigmoid(input[j] + hidden[j]);
-        g->z[j] = sigmoid(input[H + j] + hidden[H + j]);
+        g->r[j] = sigmoid_of(input[j] + hidden[j]);
+        g->z[j] = sigmoid_of(input[H + j] + hidden[H + j]);
         g->inner[j] = hidden[2 * H + j];
         g->n[j] = tanh(input[2 * H + j] + g->r[j] * g->inner[j]);
         after[j] = (1 - g->z[j]) * g->n[j] + g->z[j] * h[j];
@@ -251,7 +249,7 @@ const CatalogueEntry catalogue_rnn[] = {
           "the candidate gets the share z of the gradient instead of 1 - z", NULL),
     ENTRY("gru-gate-order", PERMUTED, gru, GRU_GATE_ORDER,
           "the gradients of the parameters have the gates in the order z, r, n",
-          "oneDNN and Keras have u, r, o: LBANN 1796"),
+          "LBANN 1796: oneDNN has the order u, r, o"),
     ENTRY("gru-biases-alike", OTHER_INPUT, gru, GRU_BIASES_ALIKE,
           "the recurrent bias gets the gradient of the input bias", NULL),
     {0},
