@@ -187,12 +187,12 @@ static bool lstm_forward(void *context) {
 /* Adds what dz of step s gives to the weights and to x. */
 static void add_products(CatalogueArrays *a, int d, int s, int b, const double *dz) {
     int t = a->bug == BILSTM_NOT_REVERSED ? s : time_of(d, s);
-    int x_step = a->bug == LSTM_X_STEP_AFTER ? (t + 1) % T : t;
+    int x_step = a->bug == LSTM_X_STEP_AFTER ? t + 1 : t;
     bool features = a->bug == BILSTM_FEATURES && d == 1;
     if (features) x_step = t = s;
     const double *x = X(AT_X) + (t * B + b) * I;
     const double *h = a->bug == LSTM_W_HH_H_AFTER ? saved(a, d, s, b)->h : h_before(a, d, s, b);
-    double *dx = DX(AT_X) + (x_step * B + b) * I;
+    double *dx = x_step < T ? DX(AT_X) + (x_step * B + b) * I : NULL;
     bool sample = a->bug != LSTM_FIRST_SAMPLE || b == 0;
     bool recurrent = sample && (a->bug != LSTM_W_HH_FIRST_STEP || s == 0);
     bool bias = sample && (a->bug != LSTM_BIAS_LAST_STEP || s == T - 1) &&
@@ -201,7 +201,7 @@ static void add_products(CatalogueArrays *a, int d, int s, int b, const double *
         int row = d * 4 * H + k;
         for (int i = 0; i < I; i++) {
             int at = features ? I - 1 - i : i;
-            dx[at] += dz[k] * X(AT_W_IH)[row * I + i];
+            if (dx) dx[at] += dz[k] * X(AT_W_IH)[row * I + i];
             if (sample) DX(AT_W_IH)[row * I + i] += dz[k] * x[at];
         }
         for (int j = 0; j < H && recurrent; j++) DX(AT_W_HH)[row * H + j] += dz[k] * h[j];
@@ -369,7 +369,7 @@ const CatalogueEntry catalogue_lstm[] = {
     LSTM("lstm-w-hh-transposed", WRONG, LSTM_W_HH_TRANSPOSED,
          "the gradient goes back through the transposed (square) block of the input gate", NULL),
     LSTM("lstm-x-step-after", SHIFTED, LSTM_X_STEP_AFTER,
-         "the gradient of x at step t is written at step t + 1", NULL),
+         "the gradient of x at step t is written at step t + 1; step 0 gets none", NULL),
     LSTM("lstm-carry-twice", WRONG, LSTM_CARRY_TWICE,
          "the gradient that goes back in time is added to what came in, not set", NULL),
     LSTM("lstm-dy-changed", INPUT_CHANGED, LSTM_DY_CHANGED,

@@ -49,12 +49,13 @@ static bool rnn_forward(void *context) {
 
 /* Adds what dz of row b at step t gives to x and the parameters. */
 static void rnn_products(CatalogueArrays *a, int t, int b, const double *dz) {
-    int to = a->bug == RNN_X_STEP_BEFORE ? (t + T - 1) % T : t;
+    int to = a->bug == RNN_X_STEP_BEFORE ? t - 1 : t;
+    bool of_x = to >= 0 && a->bug != RNN_X_MISSING;
     const double *x = X(0) + (t * B + b) * I;
     const double *h = a->saved + ((a->bug == RNN_U_H_AFTER ? t + 1 : t) * B + b) * H;
     for (int j = 0; j < H; j++) {
         for (int i = 0; i < I; i++) {
-            if (a->bug != RNN_X_MISSING) DX(0)[(to * B + b) * I + i] += dz[j] * X(2)[j * I + i];
+            if (of_x) DX(0)[(to * B + b) * I + i] += dz[j] * X(2)[j * I + i];
             DX(2)[j * I + i] += dz[j] * x[i];
         }
         for (int k = 0; k < H; k++) DX(3)[j * H + k] += dz[j] * h[k];
@@ -232,7 +233,7 @@ const CatalogueEntry catalogue_rnn[] = {
     ENTRY("rnn-x-missing", MISSING, rnn, RNN_X_MISSING, "the sequence gets no gradient",
           "JAX 753: zeros for the gradient of a scanned sequence"),
     ENTRY("rnn-x-step-before", SHIFTED, rnn, RNN_X_STEP_BEFORE,
-          "the gradient of x at step t is written at step t - 1", NULL),
+          "the gradient of x at step t is written at step t - 1; the last step gets none", NULL),
     ENTRY("rnn-u-h-after", WRONG, rnn, RNN_U_H_AFTER,
           "the gradient of U is taken with h_t instead of h_(t-1)", NULL),
     ENTRY("rnn-bias-last-step", PARTIAL_SUM, rnn, RNN_BIAS_LAST_STEP,
