@@ -39,10 +39,21 @@ typedef struct {
     bool f32;             /* some array is F32 */
     double eps;           /* of the coarsest dtype */
     double noise;         /* standard deviation of L for changes of x too small to matter */
+    bool rough;           /* L of doubles is no better than float makes it */
     double here;          /* L at x */
     double size;          /* sum |w y|: what L is made of */
     double worst;         /* the largest error over tolerance so far; NaN stays */
 } GradcheckRun;
+
+/* Streams of the seed. */
+enum {
+    GRADCHECK_COTANGENTS = 1,
+    GRADCHECK_DIRECTIONS,
+    GRADCHECK_SHARE,
+    GRADCHECK_FILLING,
+    GRADCHECK_NOISES,
+    GRADCHECK_SECOND,
+};
 
 /* Records the failure; returns false. */
 bool gradcheck_fail(GradcheckRun *run, GradcheckReason reason, const char *format, ...)
@@ -50,13 +61,25 @@ bool gradcheck_fail(GradcheckRun *run, GradcheckReason reason, const char *forma
     __attribute__((format(printf, 3, 4)))
 #endif
     ;
+
+/* arrays.c */
+bool gradcheck_open(GradcheckRun *run);   /* false: a failure was recorded */
+void gradcheck_close(GradcheckRun *run);
+/* Where it is 0, the environment's.  False: that is no number. */
+bool gradcheck_seed(uint64_t *seed);
+bool gradcheck_is_float(int dtype);
+size_t gradcheck_size_of(int dtype);
+/* Is the memory around an array of the checker's own as it was? */
+bool gradcheck_fence_holds(const GradcheckArray *x, const void *array);
 void *gradcheck_memory(GradcheckRun *run, size_t count, size_t size); /* zeroed; NULL: recorded */
 double gradcheck_get(const void *data, int dtype, int64_t i);
 void gradcheck_set(void *data, int dtype, int64_t i, double value);
 /* Uniform in [0, 1), a function of its arguments alone. */
 double gradcheck_uniform(uint64_t seed, uint64_t stream, uint64_t which, uint64_t i);
 
-/* Calls; false: a failure was recorded. */
+/* calls.c; false: a failure was recorded. */
+bool gradcheck_check_forward(GradcheckRun *run);  /* fills kept of the results */
+bool gradcheck_check_backward(GradcheckRun *run); /* fills analytic of the inputs */
 bool gradcheck_forward(GradcheckRun *run);
 bool gradcheck_backward(GradcheckRun *run);
 /* A forward and a backward pass with the cotangents as they are in w, gradients starting from
@@ -65,6 +88,7 @@ bool gradcheck_gradient(GradcheckRun *run, double *const *to);
 
 /* differences.c */
 bool gradcheck_measure_noise(GradcheckRun *run);
+bool gradcheck_measure_roughness(GradcheckRun *run); /* sets rough, and the noise if it is */
 /* The derivative of L by element e of input i, or with e < 0 along in[].along, and its bar; looks
  * twice where it is not what is expected.  *bent: the slopes from the two sides seem to differ,
  * which gradcheck_kink makes sure of. */
@@ -75,6 +99,13 @@ bool gradcheck_derivative(GradcheckRun *run, int i, int64_t e, double expected, 
 bool gradcheck_kink(GradcheckRun *run, int i, int64_t e, int64_t index, double analytic,
                     bool *kink);
 
+/* compare.c: fill the result with the worst comparison; false: a failure was recorded. */
+bool gradcheck_check_elements(GradcheckRun *run);
+bool gradcheck_check_directions(GradcheckRun *run);
+/* After all elements have agreed: was the agreement worth something? */
+bool gradcheck_check_certainty(GradcheckRun *run);
+/* After directions have not: elements, as far as 20000 evaluations go. */
+bool gradcheck_look_closer(GradcheckRun *run);
 /* What |numeric - analytic| may be for element e of input i. */
 double gradcheck_tolerance(const GradcheckRun *run, const GradcheckArray *x, double numeric,
                            double analytic, double bar);

@@ -120,8 +120,8 @@ static bool constant_factor(const Case *c) {
     char ratio[32] = "";
     if (simple && q > 1) snprintf(ratio, sizeof ratio, " (%d/%d)", p, q);
     if (simple && p == -1 && q == 1)
-        gradcheck_fail(c->run, GRADCHECK_SIGN, "the gradient of %s is the negative of the right one",
-                       x->name);
+        gradcheck_fail(c->run, GRADCHECK_SIGN,
+                       "the gradient of %s is the negative of the right one", x->name);
     else
         gradcheck_fail(c->run, GRADCHECK_FACTOR, "the gradient of %s is %.9g%s times the right one",
                        x->name, factor, ratio);

@@ -10,7 +10,6 @@ enum {
     LEVELS = 5,        /* tries with smaller steps, */
     SMALLER = 8,       /* each by this factor */
     NOISE_POINTS = 9,
-    NOISE_STREAM = 7,
 };
 #define ENOUGH 1e-7    /* a bar of this share of the scale needs no smaller steps, */
 #define ENOUGH_F32 1e-3
@@ -163,19 +162,14 @@ bool gradcheck_kink(GradcheckRun *run, int i, int64_t e, int64_t index, double a
     return true;
 }
 
-/* High differences of L over steps so small that only noise is left in them, even beside a kink:
- * the k-th difference of independent noise has variance C(2k, k) times the noise's own. */
-bool gradcheck_measure_noise(GradcheckRun *run) {
-    double t[NOISE_POINTS], moved, h = run->f32 ? 1e-4 : 1e-11, most = 0, binomial = 1;
-    for (int i = 0; i < run->p->n_in; i++)
-        for (int64_t j = 0; run->in[i].checked && j < run->in[i].n; j++) {
-            double x = gradcheck_get(run->in[i].kept, run->in[i].arg->dtype, j);
-            double u = gradcheck_uniform(run->o.seed, NOISE_STREAM, (uint64_t)i, (uint64_t)j);
-            along_of(run, i)[j] = (2 * u - 1) * fmax(1, fabs(x));
-        }
+/* The standard deviation that the high differences of L over steps of h would have if nothing but
+ * noise were in them: the k-th of independent noise has variance C(2k, k) times the noise's own. */
+static bool noise_at(GradcheckRun *run, double h, double *noise) {
+    double t[NOISE_POINTS], moved, binomial = 1;
     for (int k = 0; k < NOISE_POINTS; k++)
         if (!evaluate(run, -1, -1, (k - NOISE_POINTS / 2) * h, &moved, &t[k])) return false;
     run->here = t[NOISE_POINTS / 2];
+    *noise = 0;
     for (int k = 1; k < NOISE_POINTS; k++) {
         double squares = 0;
         int n = NOISE_POINTS - k;
@@ -184,9 +178,21 @@ bool gradcheck_measure_noise(GradcheckRun *run) {
             squares += t[j] * t[j];
         }
         binomial *= 2.0 * (2 * k - 1) / k; /* C(2k, k) */
-        if (k >= 4 && k <= 6) most = fmax(most, sqrt(squares / n / binomial));
+        if (k >= 4 && k <= 6) *noise = fmax(*noise, sqrt(squares / n / binomial));
     }
+    if (!isfinite(*noise)) *noise = 0;
+    return true;
+}
+
+/* Steps so small that nothing but noise is left, even beside a kink. */
+bool gradcheck_measure_noise(GradcheckRun *run) {
     double squares = 0;
+    for (int i = 0; i < run->p->n_in; i++)
+        for (int64_t j = 0; run->in[i].checked && j < run->in[i].n; j++) {
+            double x = gradcheck_get(run->in[i].kept, run->in[i].arg->dtype, j);
+            double u = gradcheck_uniform(run->o.seed, GRADCHECK_NOISES, (uint64_t)i, (uint64_t)j);
+            along_of(run, i)[j] = (2 * u - 1) * fmax(1, fabs(x));
+        }
     for (int k = 0; k < run->p->n_out; k++)
         for (int64_t j = 0; j < run->out[k].n; j++) {
             const GradcheckArray *y = &run->out[k];
@@ -195,6 +201,22 @@ bool gradcheck_measure_noise(GradcheckRun *run) {
             run->size += fabs(part);
         }
     run->size = fmax(run->size, LEAST_SIZE);
-    run->noise = fmax(isfinite(most) ? most : 0, run->eps * sqrt(squares));
+    if (!noise_at(run, run->f32 ? 1e-4 : 1e-11, &run->noise)) return false;
+    run->noise = fmax(run->noise, run->eps * sqrt(squares));
+    return true;
+}
+
+/* A function that rounds to float inside is a staircase, flat over the smallest steps.  Over those
+ * that are longer than a stair its noise is the same at any, where that of a kink or a curve
+ * grows. */
+bool gradcheck_measure_roughness(GradcheckRun *run) {
+    double before = INFINITY, seen = 100 * fmax(run->noise, run->eps * run->size);
+    for (double h = 1e-7; h < 2e-2 && !run->rough && !run->f32; h *= 10) {
+        double noise;
+        if (!noise_at(run, h, &noise)) return false;
+        run->rough = before > seen && before < INFINITY && noise > before / 3 && noise < 3 * before;
+        if (run->rough) run->noise = fmax(noise, before);
+        before = noise;
+    }
     return true;
 }

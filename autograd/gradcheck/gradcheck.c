@@ -279,7 +279,8 @@ static bool op_is_wrong(AgTape *t, const AgRecord *r, int order, uint64_t seed,
                         GradcheckResult *local) {
     bool wanted = r->op->vjp || r->op->compose, differentiable = false;
     Tensor few[8], *x = few;
-    if (r->n_in > 8 && !(x = tensor_arena_alloc(t->sweep, (size_t)r->n_in * sizeof *x))) return false;
+    if (r->n_in > 8) x = tensor_arena_alloc(t->sweep, (size_t)r->n_in * sizeof *x);
+    if (!x) return false;
     for (int i = 0; i < r->n_in; i++) {
         x[i] = ag_node(t, r->in[i])->value;
         differentiable |= x[i].dtype == TENSOR_F64 && tensor_numel(&x[i]) > 0;
@@ -364,6 +365,7 @@ bool gradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
                const GradcheckOptions *options, GradcheckResult *result) {
     GradcheckOptions o = {0};
     if (options) o = *options;
+    gradcheck_seed(&o.seed); /* one that is no number is the core's error */
     if (n < 1) return refuse(result, GRADCHECK_ERROR, "no inputs");
     Function function = function_of(f, context, n, GRADCHECK_MAX_OUT, &o);
     bool ok = check(&function, NULL, x, 1, &o, result);
@@ -404,7 +406,7 @@ static bool extend_inputs(Function *f, const Tensor *x, uint64_t seed, Tensor *a
         Tensor w = tensor_new(f->arena, TENSOR_F64, y->ndim, y->shape);
         if (tensor_is_nil(&w)) return false;
         for (int64_t i = 0, n = tensor_numel(&w); i < n; i++) {
-            double u = gradcheck_uniform(seed, 9, (uint64_t)k, (uint64_t)i);
+            double u = gradcheck_uniform(seed, GRADCHECK_SECOND, (uint64_t)k, (uint64_t)i);
             tensor_set(&w, i, u < .5 ? u - 1.5 : u);
         }
         all[f->n + k] = w;
@@ -434,6 +436,7 @@ bool gradgradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
                    const GradcheckOptions *options, GradcheckResult *result) {
     GradcheckOptions o = {0};
     if (options) o = *options;
+    gradcheck_seed(&o.seed); /* one that is no number is the core's error */
     if (n < 1) return refuse(result, GRADCHECK_ERROR, "no inputs");
     Function function = function_of(f, context, n, GRADCHECK_MAX_OUT, &o);
     bool ok = check_gradient(&function, x, &o, result);

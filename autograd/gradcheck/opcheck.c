@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "autograd/tape.h"
+#include "autograd/gradcheck/core.h"
 #include "tensor/kernels.h"
 #include "tensor/rng.h"
 
@@ -463,6 +464,7 @@ bool opcheck(const AgOp *op, const OpcheckOptions *options, OpcheckReport *repor
                                                      .other = -1, .axis = -1, .order = 1}};
     Run k = {.op = op, .r = report, .shared = -1, .twice = -1, .arena = tensor_arena_new()};
     if (options) k.o = *options;
+    gradcheck_seed(&k.o.seed);
     AgTape *t = ag_tape_new();
     if (!t || !k.arena) fail(&k, "start", "out of memory");
     else if (check_all(&k, t)) say_passed(op, report);

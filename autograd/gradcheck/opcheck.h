@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 typedef struct {
-    uint64_t seed;     /* as gradcheck's */
+    uint64_t seed;     /* of the inputs too; else as gradcheck's */
     double rtol, atol; /* likewise */
 } OpcheckOptions;
 
@@ -44,7 +44,7 @@ typedef struct {
     int64_t derivatives;  /* compared with finite differences */
     double worst_first, worst_second; /* relative errors of the derivatives */
     double worst_f32, worst_layout, worst_compose; /* largest |a - b| / (1 + |b|) */
-    int covered[2][OPCHECK_LAYOUTS][OPCHECK_ORDERS]; /* samples that passed, [0] in F64, [1] in F32 */
+    int covered[2][OPCHECK_LAYOUTS][OPCHECK_ORDERS]; /* samples that passed; [0]: F64, [1]: F32 */
     char message[1536];   /* the first failure: op, sample, check and numbers; "" */
     GradcheckResult result; /* the same as a result that report.h can write */
 } OpcheckReport;

@@ -134,6 +134,23 @@ Test(plain, never_passes_a_gradient_that_it_could_not_see) {
     cr_assert(check(&e, NULL).ok);
 }
 
+static double single_inside(double x) { return (double)tanhf((float)x); }
+static double offset_in_single(double x) { return (double)(float)(1e3 + .5 * x); }
+static double offset_slope(double x) { return (void)x, .5; }
+
+Test(plain, takes_a_function_of_doubles_that_rounds_to_float_for_what_it_is) {
+    Elementwise e;
+    open_case(&e, single_inside, tanh_slope, GRADCHECK_F64, 12, -2, 2);
+    GradcheckResult r = check(&e, NULL);
+    cr_assert(r.ok && r.uncertainty > 1e-6, "%s", r.message);
+    cr_assert(strstr(r.message, "the function rounds to float32 inside"), "%s", r.message);
+    slope_error = .02;
+    open_case(&e, single_inside, slightly_wrong, GRADCHECK_F64, 12, -2, 2);
+    cr_assert(!check(&e, NULL).ok);
+    open_case(&e, offset_in_single, offset_slope, GRADCHECK_F64, 12, -2, 2);
+    cr_assert_eq(check(&e, NULL).reason, GRADCHECK_NOISE);
+}
+
 Test(plain, says_so_at_a_kink_whether_the_gradient_picks_a_side_or_not) {
     Elementwise e;
     open_case(&e, ramp, step_up, GRADCHECK_F64, 1, 0, 0);
