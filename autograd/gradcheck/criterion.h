@@ -9,7 +9,6 @@
 #ifndef AUTOGRAD_GRADCHECK_CRITERION_H
 #define AUTOGRAD_GRADCHECK_CRITERION_H
 #include <criterion/criterion.h>
-#include <time.h>
 
 #include "autograd/gradcheck/report.h"
 
@@ -22,17 +21,11 @@
 
 static inline void gradcheck_criterion(const char *suite, const char *name,
                                        bool (*run)(GradcheckResult *result)) {
-    GradcheckReport report = {.suite = suite, .name = name};
-    char why[256] = "";
-    struct timespec start, stop;
-    timespec_get(&start, TIME_UTC);
-    bool ok = run(&report.result);
-    timespec_get(&stop, TIME_UTC);
-    report.seconds = (double)(stop.tv_sec - start.tv_sec) +
-                     (double)(stop.tv_nsec - start.tv_nsec) / 1e9;
-    bool written = gradcheck_report(&report, why, sizeof why);
-    cr_assert(ok, "%s", report.result.message);
-    cr_assert(written, "%s", why);
+    GradcheckCase c = {suite, name, run};
+    GradcheckReport report;
+    char why[1024];
+    bool ok = gradcheck_run_case(&c, &report, why, sizeof why);
+    cr_assert(ok, "%s", report.result.ok ? why : report.result.message);
 }
 
 #endif
