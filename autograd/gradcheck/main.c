@@ -13,7 +13,8 @@ typedef struct {
     const char *program;
     const GradcheckCase *cases;
     int n, n_chosen, n_patterns;
-    const char **patterns, *seed, *json, *junit;
+    const char **patterns, *seed;
+    char *json, *junit;
     bool *chosen; /* which of the cases */
     bool list, help;
     GradcheckReport *reports; /* of the chosen ones */
@@ -43,6 +44,18 @@ static void print_help(const char *program) {
            program);
 }
 
+static bool out_of_memory(Run *run) { return tensor_error_set(&run->error, "out of memory"); }
+
+/* Relative to where the user stands: `bazel run` starts programs elsewhere, and says it. */
+static bool take_path(Run *run, char **path) {
+    const char *folder = *optarg == '/' ? NULL : getenv("BUILD_WORKING_DIRECTORY");
+    size_t size = (folder ? strlen(folder) + 1 : 0) + strlen(optarg) + 1;
+    free(*path);
+    if (!(*path = malloc(size))) return out_of_memory(run);
+    snprintf(*path, size, "%s%s%s", folder ? folder : "", folder ? "/" : "", optarg);
+    return true;
+}
+
 static bool take_option(Run *run, int option) {
     uint64_t seed;
     switch (option) {
@@ -53,8 +66,8 @@ static bool take_option(Run *run, int option) {
         return gradcheck_read_seed(optarg, &seed) ||
                tensor_error_set(&run->error, "--seed %s: not a whole number of 0 to %" PRIu64,
                                 optarg, UINT64_MAX);
-    case 'j': run->json = optarg; return true;
-    case 'u': run->junit = optarg; return true;
+    case 'j': return take_path(run, &run->json);
+    case 'u': return take_path(run, &run->junit);
     default: run->help = true; return true;
     }
 }
@@ -80,8 +93,6 @@ static bool read_options(Run *run, int argc, char **argv) {
 }
 
 /* ---- which cases ---- */
-
-static bool out_of_memory(Run *run) { return tensor_error_set(&run->error, "out of memory"); }
 
 static bool fits(Run *run, const char *pattern, const GradcheckCase *c, bool *fit) {
     size_t size = strlen(c->suite) + strlen(c->name) + 2;
@@ -205,5 +216,7 @@ int gradcheck_main(int argc, char **argv, const GradcheckCase *cases) {
     free(run.patterns);
     free(run.chosen);
     free(run.reports);
+    free(run.json);
+    free(run.junit);
     return status;
 }

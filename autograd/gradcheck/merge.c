@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "autograd/gradcheck/report_impl.h"
 
@@ -147,9 +148,16 @@ static int merge(const Files *f, GradcheckWriter *write) {
     return status;
 }
 
+/* `bazel run` starts programs elsewhere than where the user stands, and says it. */
+static bool enter_users_folder(TensorError *error) {
+    const char *folder = getenv("BUILD_WORKING_DIRECTORY");
+    return !folder || chdir(folder) == 0 || tensor_error_errno(error, folder, errno);
+}
+
 static int merge_folder(const char *folder, GradcheckWriter *write) {
     Files files = {0};
     TensorError error;
+    if (!enter_users_folder(&error)) return fail(error.message);
     int status = list_files(&files, folder, &error) ? merge(&files, write) : fail(error.message);
     free_files(&files);
     return status;

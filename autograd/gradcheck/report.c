@@ -270,8 +270,8 @@ static bool report_of_json(const json_t *object, const char *path,
     *report = (GradcheckReport){.suite = names[0], .name = names[1]};
     if (!json_is_object(object) || !json_is_object(result))
         return tensor_error_file(error, path, -1, "is not the report of a check");
-    if (!text_of_json(json_object_get(object, "suite"), names[0], sizeof names[0])) bad = "suite";
-    else if (!text_of_json(json_object_get(object, "name"), names[1], sizeof names[1])) bad = "name";
+    if (!text_of_json(json_object_get(object, "suite"), names[0], sizeof *names)) bad = "suite";
+    else if (!text_of_json(json_object_get(object, "name"), names[1], sizeof *names)) bad = "name";
     else if (!real_of_json(json_object_get(object, "seconds"), &report->seconds)) bad = "seconds";
     for (int i = 0; i < N_FIELDS && !bad; i++)
         if (!field_of_json(&fields[i], json_object_get(result, fields[i].key), &report->result))

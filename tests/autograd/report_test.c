@@ -527,7 +527,8 @@ GRADCHECK_TEST(report_criterion, tanh_is_right) {
 
 Test(report, a_criterion_case_is_reported_under_its_names) {
     setenv("GRADCHECK_REPORT_DIR", folder, 1);
-    gradcheck_criterion("report_criterion", "tanh_is_right", gradcheck_of_report_criterion_tanh_is_right);
+    gradcheck_criterion("report_criterion", "tanh_is_right",
+                        gradcheck_of_report_criterion_tanh_is_right);
     GradcheckReport back = read_back(path_in("report_criterion.tanh_is_right.json"));
     cr_expect(back.result.ok);
     cr_expect_str_eq(back.suite, "report_criterion");
@@ -698,12 +699,24 @@ Test(report, main_reports_every_case_a_crashed_one_too) {
     has(ran.out, "\n2 passed, 1 failed\n");
 }
 
+Test(report, main_writes_where_the_user_of_bazel_run_stands) {
+    setenv("BUILD_WORKING_DIRECTORY", folder, 1);
+    MAIN(good, "--json", "not this one", "--json", "r.json", "--junit=r.xml");
+    cr_expect_eq(ran.status, 0);
+    cr_expect_eq(count_files(), 2);
+    cr_expect_eq(access(path_in("r.json"), R_OK), 0);
+}
+
 /* ---- gradcheck_merge ---- */
 
-static void merge(const char *option) {
+static void run_merge(const char *first, const char *second) {
     const char *program = getenv("GRADCHECK_MERGE");
-    const char *const arguments[] = {option ? option : folder, option ? folder : NULL, NULL};
+    const char *const arguments[] = {first, second, NULL};
     run_program(&ran, program ? program : "autograd/gradcheck_merge", NULL, arguments);
+}
+
+static void merge(const char *option) {
+    run_merge(option ? option : folder, option ? folder : NULL);
 }
 
 static void put_report(const char *suite, const char *name, bool ok) {
@@ -730,7 +743,9 @@ Test(report, merge_writes_one_report_in_the_order_of_the_names) {
     merge("--text");
     cr_expect_eq(ran.status, 1);
     has(ran.out, "\n3 passed, 1 failed\n");
-    merge("--json");
+    setenv("BUILD_WORKING_DIRECTORY", folder, 1);
+    run_merge("--json", ".");
+    unsetenv("BUILD_WORKING_DIRECTORY");
     cr_expect_eq(ran.status, 1);
     json_t *list = json_loads(ran.out, 0, NULL);
     cr_expect_eq(json_array_size(list), 4);
@@ -741,8 +756,8 @@ Test(report, merge_writes_one_report_in_the_order_of_the_names) {
     merge("--markdown");
     cr_expect_eq(ran.status, 1);
     has(ran.out, "### Gradients: 3 passed, 1 failed\n\n");
-    has(ran.out, "|---|---|---|---|---|---|\n| **FAILED** | a\\|b/\\_\\*\\`\\< | SIGN | 2 | 0.250 | "
-                 "sign flipped: the sentence (seed 9) |\n| ok | a/1 | PASSED | 0 | ");
+    has(ran.out, "|---|---|---|---|---|---|\n| **FAILED** | a\\|b/\\_\\*\\`\\< | SIGN | 2 | 0.250 "
+                 "| sign flipped: the sentence (seed 9) |\n| ok | a/1 | PASSED | 0 | ");
 }
 
 Test(report, merge_names_what_is_damaged) {
