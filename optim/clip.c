@@ -42,7 +42,7 @@ static double norm_p(const NnGrads *grads, int n, double p) {
 }
 
 double optim_clip_grad_norm_p(NnGrads *grads, double max_norm, double p) {
-    if (!grads || !(max_norm > 0) || !(p > 0)) return NAN;
+    if (!grads || !(max_norm >= 0) || !(p > 0)) return NAN;
     int n = nn_params_count(nn_grads_set(grads));
     double norm = p == 2 ? norm_2(grads, n) : norm_p(grads, n, p);
     double factor = max_norm / (norm + 1e-6);
@@ -59,7 +59,7 @@ double optim_clip_grad_norm(NnGrads *grads, double max_norm) {
 }
 
 bool optim_clip_grad_value(NnGrads *grads, double clip_value) {
-    if (!grads || !(clip_value > 0)) return false;
+    if (!grads || !(clip_value >= 0)) return false;
     for (int i = 0; i < nn_params_count(nn_grads_set(grads)); i++) {
         Tensor g = counted(grads, i);
         if (!tensor_is_nil(&g)) optim_kernel_clamp(&g, clip_value);

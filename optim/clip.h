@@ -17,7 +17,7 @@ extern "C" {
  *
  * Where n is not finite (a NaN or infinity among the gradients, or squares beyond a double), the
  * gradients are left as they are, so that the caller can skip the step.
- * Fails (NaN, gradients as they were): max_norm is not above 0; grads is NULL.
+ * Fails (NaN, gradients as they were): max_norm is below 0 or NaN; grads is NULL.
  * R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural
  * networks, ICML 2013. */
 double optim_clip_grad_norm(NnGrads *grads, double max_norm);
@@ -30,7 +30,7 @@ double optim_clip_grad_norm_p(NnGrads *grads, double max_norm, double p);
 
 /* Every element of every gradient bounded to [-clip_value, clip_value], as
  * torch.nn.utils.clip_grad_value_; a NaN stays.
- * Fails (false, gradients as they were): clip_value is not above 0; grads is NULL. */
+ * Fails (false, gradients as they were): clip_value is below 0 or NaN; grads is NULL. */
 bool optim_clip_grad_value(NnGrads *grads, double clip_value);
 
 #ifdef __cplusplus
