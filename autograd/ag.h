@@ -277,7 +277,8 @@ AgVar ag_relu(AgVar x); /* max(x, 0).  Gradient: 0 where x <= 0, else g */
  * A. Maas, A. Hannun and A. Ng, Rectifier Nonlinearities Improve Neural Network Acoustic
  * Models, ICML 2013. */
 AgVar ag_leaky_relu(AgVar x, double slope);
-/* x where x > 0, else alpha (e^x - 1).  Gradient: g; alpha g e^x.  Fails: alpha is not finite.
+/* x where x > 0, else alpha (e^x - 1).  Gradient: g; alpha g e^x (at 0 its own gradient is 0).
+ * Fails: alpha is not finite.
  * D. Clevert, T. Unterthiner and S. Hochreiter, Fast and Accurate Deep Network Learning by
  * Exponential Linear Units, ICLR 2016. */
 AgVar ag_elu(AgVar x, double alpha);

@@ -27,9 +27,12 @@ static bool vjp(AgVjp *v) {
 /* ---- the same from simpler ops ----
  * Choices are written so that the branch not taken stays finite, and so do its gradients. */
 
+/* At 0 alpha x, whose slope is that of the curve below 0 and has itself none. */
 static AgVar elu_of(AgVar x, double alpha) {
-    AgVar positive = ag_gt(x, ag_zero(x)), rest = ag_masked_fill(x, positive, 0);
-    return ag_where(positive, x, ag_affine(ag_expm1(rest), alpha, 0));
+    AgVar zero = ag_zero(x), rest = ag_masked_fill(x, ag_ge(x, zero), 0);
+    AgVar curve = ag_where(ag_eq(x, zero), ag_affine(x, alpha, 0),
+                           ag_affine(ag_expm1(rest), alpha, 0));
+    return ag_where(ag_gt(x, zero), x, curve);
 }
 
 static AgVar softplus_of(AgVar x, double beta, double threshold) {

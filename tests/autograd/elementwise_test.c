@@ -50,7 +50,7 @@ static const Case cases[] = {
     CASE(clamped, NAN, NAN, 0, 0),
     CASE(unbounded, -INFINITY, -INFINITY, 1, 0),
     CASE(crossed, 0, -2, 0, 0),
-    CASE(elu, 0, 0, 2, 2),
+    CASE(elu, 0, 0, 2, 0),
     CASE(elu, 1000, 1000, 1, 0),
     CASE(elu, -1000, -2, 0, 0),
     CASE(elu, -INFINITY, -2, 0, 0),
