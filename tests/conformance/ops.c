@@ -155,11 +155,16 @@ static void op_transpose(Graph *g) {
     output_y(g, ag_transpose(input_x(g), a, b));
 }
 
+/* Axes as `dims`, or as `dim`: PyTorch has both words. */
+static AgAxes needed_axes(Case *c) {
+    return axes_of(c, case_has_key(c, "dim") ? "dim" : case_needs(c, "dims"));
+}
+
 static void op_permute(Graph *g) {
-    AgAxes axes = axes_of(g->c, case_needs(g->c, "dims"));
+    AgAxes axes = needed_axes(g->c);
     AgVar x = input_x(g);
     if (case_ok(g->c) && axes.n != ag_ndim(x))
-        case_fail(g->c, "config: `dims` has %d entries, x %d axes", axes.n, ag_ndim(x));
+        case_fail(g->c, "config: %d axes named, x %d axes", axes.n, ag_ndim(x));
     else output_y(g, ag_permute(x, axes.axis));
 }
 
@@ -172,7 +177,7 @@ static void op_unsqueeze(Graph *g) {
 static void op_squeeze(Graph *g) { output_y(g, ag_squeeze(input_x(g), axes_of(g->c, "dim"))); }
 
 static void op_flip(Graph *g) {
-    AgAxes axes = axes_of(g->c, case_needs(g->c, "dims"));
+    AgAxes axes = needed_axes(g->c);
     AgVar x = input_x(g);
     output_y(g, axes.n == 0 ? ag_alias(x) : ag_flip(x, axes));
 }
@@ -201,9 +206,18 @@ static int input_list(Graph *g, AgVar *x) {
     return n;
 }
 
+/* torch.cat passes over tensors of shape [0] among those of more axes. */
+static int without_empty(int n, AgVar *x) {
+    int kept = 0, most = 0;
+    for (int i = 0; i < n; i++) most = ag_ndim(x[i]) > most ? ag_ndim(x[i]) : most;
+    for (int i = 0; i < n; i++)
+        if (most == 1 || ag_ndim(x[i]) != 1 || ag_dim(x[i], 0) != 0) x[kept++] = x[i];
+    return kept;
+}
+
 static void op_cat(Graph *g) {
     AgVar x[GRAPH_MAX_INPUTS];
-    int n = input_list(g, x);
+    int n = without_empty(input_list(g, x), x);
     if (n > 0) output_y(g, ag_concat(n, x, axis_of(g->c, "dim", 0)));
 }
 
@@ -269,11 +283,14 @@ static void op_pad(Graph *g) {
 
 static void op_index_select(Graph *g) {
     int axis = axis_of(g->c, case_needs(g->c, "dim"), 0);
-    output_y(g, ag_index_select(input_x(g), axis, graph_input(g, "index")));
+    AgVar x = input_x(g), index = graph_input(g, "index");
+    if (case_ok(g->c) && ag_ndim(index) == 0) index = ag_unsqueeze(index, 0);
+    output_y(g, ag_index_select(x, axis, index));
 }
 
 static void op_gather(Graph *g) {
     int axis = axis_of(g->c, case_needs(g->c, "dim"), 0);
+    case_flag(g->c, "sparse_grad", false); /* the form of PyTorch's gradient, not its values */
     output_y(g, ag_gather(input_x(g), axis, graph_input(g, "index")));
 }
 
@@ -307,6 +324,7 @@ static void op_embedding(Graph *g) {
     AgVar weight = graph_input(g, "weight"), index = graph_input(g, "index");
     bool padded = case_has_key(g->c, "padding_idx");
     int64_t row = case_int(g->c, "padding_idx", 0);
+    case_flag(g->c, "sparse", false);
     if (padded && (row < -ag_dim(weight, 0) || row >= ag_dim(weight, 0)))
         case_fail(g->c, "config: `padding_idx` is out of range");
     if (!case_ok(g->c)) return;
@@ -315,8 +333,16 @@ static void op_embedding(Graph *g) {
 
 /* ---- layers ---- */
 
+/* Fails where the flag of the config, if any, and the tensor input.NAME do not agree. */
+static void check_flag(Graph *g, const char *key, const char *name) {
+    bool has = case_has(g->c, "input.%s", name);
+    if (case_flag(g->c, key, has) != has)
+        case_fail(g->c, has ? "input.%s, not used" : "no tensor input.%s", name);
+}
+
 static void op_linear(Graph *g) {
     AgVar x = input_x(g), weight = graph_input(g, "weight");
+    check_flag(g, "bias", "bias");
     output_y(g, ag_linear(x, weight, optional(g, "bias")));
 }
 
@@ -329,6 +355,7 @@ static void op_layer_norm(Graph *g) {
         if (ag_dim(x, i - n) != shape[i])
             case_fail(g->c, "config: `normalized_shape` is not that of the last axes of x");
     if (!case_ok(g->c)) return;
+    check_flag(g, "elementwise_affine", "weight");
     AgVar weight = optional(g, "weight");
     output_y(g, ag_layer_norm(x, n, weight, optional(g, "bias"), eps));
 }
@@ -341,7 +368,7 @@ static AgVar target_of(Graph *g) { return graph_option(g, "target"); }
  * in the config may tell; or numbers in the config.  The failed variable if there is none. */
 static AgVar factor_of(Graph *g, const char *name, const char *other, const char *flag) {
     const char *tensor = either(g->c, name, other);
-    const char *key = case_has_key(g->c, flag) ? flag : name;
+    const char *key = case_has_key(g->c, flag) ? flag : case_has_key(g->c, other) ? other : name;
     const json_t *value = case_value(g->c, key);
     if (case_has(g->c, "input.%s", tensor)) {
         if (value && !case_flag(g->c, key, true)) case_fail(g->c, "input.%s, not used", tensor);
@@ -399,8 +426,10 @@ static void op_huber_loss(Graph *g) {
 
 static void op_bce_with_logits(Graph *g) {
     AgBceOptions o = {.reduction = reduction_of(g->c)};
-    o.weight = factor_of(g, "weight", "weight", "weighted");
-    o.pos_weight = factor_of(g, "pos_weight", "pos_weight", "pos_weighted");
+    bool alone = case_has(g->c, "input.pos_weight") && !case_has(g->c, "input.weight");
+    const char *flag = alone ? "weighted" : "pos_weighted"; /* `weighted` is of the only one */
+    if (!alone) o.weight = factor_of(g, "weight", "weight", "weighted");
+    o.pos_weight = factor_of(g, "pos_weight", "pos_weight", flag);
     AgVar x = input_x(g);
     output_y(g, ag_bce_with_logits(x, target_of(g), &o));
 }

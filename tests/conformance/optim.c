@@ -147,6 +147,7 @@ void kind_optim(Case *c) {
 
 static void clip_norm(Case *c, NnGrads *grads) {
     double max_norm = case_number(c, case_needs(c, "max_norm"), 0);
+    case_flag(c, "error_if_nonfinite", false); /* a norm that is not finite is not compared */
     double norm = optim_clip_grad_norm_p(grads, max_norm, case_number(c, "norm_type", 2));
     Tensor total = tensor_wrap(&norm, TENSOR_F64, 0, NULL);
     case_finish_config(c);
@@ -154,7 +155,8 @@ static void clip_norm(Case *c, NnGrads *grads) {
 }
 
 static void clip_value(Case *c, NnGrads *grads) {
-    double bound = case_number(c, case_needs(c, "clip_value"), 0);
+    const char *key = case_has_key(c, "max_norm") ? "max_norm" : "clip_value";
+    double bound = case_number(c, case_needs(c, key), 0);
     case_finish_config(c);
     if (case_ok(c) && !optim_clip_grad_value(grads, bound)) case_fail(c, "clip_value: refused");
 }
@@ -247,6 +249,7 @@ void kind_schedule(Case *c) {
     const char *name = case_text(c, case_needs(c, "schedule"), "");
     double base_lr = case_number(c, case_needs(c, "base_lr"), 0);
     Tensor wanted = case_tensor(c, "lr");
+    case_flag(c, "verbose", false); /* PyTorch's, of what it prints */
     int64_t n = tensor_numel(&wanted);
     double *lr = malloc((size_t)n * sizeof *lr + 1);
     if (!lr) case_fail(c, "out of memory");
