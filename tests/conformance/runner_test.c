@@ -381,6 +381,33 @@ Test(runner, every_argument_of_every_op_is_understood) {
     }
 }
 
+Test(runner, every_argument_of_clipping_and_schedules_is_understood) {
+    static const struct {
+        const char *kind, *config, *tensors, *words; /* NULL: passes */
+    } rows[] = {
+        {"clip", "\"clip\": \"value\", \"clip_value\": 2", "grad.0[2] 3 -1; after.0[2] 2 -1", NULL},
+        {"clip", "\"clip\": \"value\", \"max_norm\": 2", "grad.0[2] 3 -1; after.0[2] 2 -1", NULL},
+        {"clip", "\"clip\": \"value\"", "grad.0[1] 3; after.0[1] 2", "no `clip_value`"},
+        {"clip", "\"clip\": \"norm\", \"max_norm\": 0, \"error_if_nonfinite\": true",
+         "grad.0[2] 3 4; total_norm[] 5; after.0[2] 0 0", NULL},
+        {"clip", "\"clip\": \"norm\", \"max_norm\": 9, \"norm_type\": \"inf\"",
+         "grad.0[2] 3 -4; total_norm[] 4; after.0[2] 3 -4", NULL},
+        {"schedule", "\"schedule\": \"step\", \"base_lr\": 1, \"step_size\": 1, \"verbose\": true",
+         "lr[3] 1 0.1 0.01", NULL},
+    };
+    char folder[PATH_SIZE], config[256], label[64];
+    static Tensors t;
+    make_folder(folder);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        t.n = 0;
+        add_tensors(&t, "", rows[i].tensors);
+        snprintf(config, sizeof config, "{%s}", rows[i].config);
+        snprintf(label, sizeof label, "%s-made-up", rows[i].kind);
+        write_case(in(folder, "a.safetensors"), rows[i].kind, config, &t);
+        expect_case(folder, label, rows[i].words);
+    }
+}
+
 Test(runner, a_flag_without_its_tensor_and_an_unused_tensor_fail) {
     static const struct {
         const char *config, *inputs, *words;
