@@ -29,6 +29,11 @@ bool gradcheck_wrong_at(const GradcheckRun *run, const GradcheckArray *x, int64_
     return !(fabs(x->numeric[e] - x->analytic[e]) <= limit);
 }
 
+/* Where all derivatives are zero but for rounding, L's own size is what they are small beside. */
+double gradcheck_relative(const GradcheckRun *run, const GradcheckArray *x, double error) {
+    return error == 0 ? 0 : error / fmax(x->scale, 1e-3 * run->size);
+}
+
 /* Keeps the worst. */
 static void compare(GradcheckRun *run, const GradcheckArray *x, int i, int64_t e, double numeric,
                     double analytic, double bar) {
@@ -43,7 +48,7 @@ static void compare(GradcheckRun *run, const GradcheckArray *x, int i, int64_t e
     r->uncertainty = bar;
     r->analytic = analytic;
     r->abs_error = error;
-    r->rel_error = error == 0 ? 0 : error / fmax(x->scale, DBL_MIN);
+    r->rel_error = gradcheck_relative(run, x, error);
 }
 
 static bool measure(GradcheckRun *run, int i, int64_t e) {

@@ -109,6 +109,7 @@ bool gradcheck_look_closer(GradcheckRun *run);
 /* What |numeric - analytic| may be for element e of input i. */
 double gradcheck_tolerance(const GradcheckRun *run, const GradcheckArray *x, double numeric,
                            double analytic, double bar);
+double gradcheck_relative(const GradcheckRun *run, const GradcheckArray *x, double error);
 bool gradcheck_wrong_at(const GradcheckRun *run, const GradcheckArray *x, int64_t e);
 /* diagnose.c: sets reason and message of a check that has failed.  False: it failed itself, which
  * is recorded. */

@@ -556,7 +556,7 @@ static void point_at_worst(const Case *c) {
     r->uncertainty = x->bar[r->index];
     r->analytic = x->analytic[r->index];
     r->abs_error = most;
-    r->rel_error = most / x->scale;
+    r->rel_error = gradcheck_relative(c->run, x, most);
 }
 
 static bool diagnose_input(const Case *c, const Tools *t, bool *found) {

@@ -136,7 +136,8 @@ typedef struct {
     int64_t index;      /* which element of it, row-major, or which direction; -1: none */
     double numeric, uncertainty, analytic;
     double abs_error;   /* |numeric - analytic| */
-    double rel_error;   /* abs_error / the largest derivative of that input: 0 / 0 is 0 */
+    double rel_error;   /* abs_error / the largest derivative of that input, or a thousandth of
+                           sum |w y| where that is larger */
     double factor;      /* of GRADCHECK_FACTOR */
     int other, axis;    /* of the reasons that name them; else -1 */
     int64_t shift;

@@ -521,7 +521,7 @@ static GradcheckResult check(const NnLstmOptions *o, int64_t I, int64_t H, int64
 Test(lstm, every_derivative_of_a_two_layer_model_agrees_with_differences) {
     GradcheckResult r = check(&(NnLstmOptions){.num_layers = 2}, 5, 6, 4, 3, 1, NULL);
     cr_expect_lt(r.rel_error, 1e-9, "%s", r.message);
-    printf("two layers, whole model: %s\n", r.message);
+    printf("two layers, whole model: %s, relative error %.1e\n", r.message, r.rel_error);
     /* x [4,3,5], h0 and c0 [2,3,6], then per layer W_ih, W_hh and two biases */
     cr_expect_eq(r.checked, 60 + 2 * 36 + (120 + 144 + 48) + (144 + 144 + 48));
 }
