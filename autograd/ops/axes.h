@@ -23,6 +23,10 @@ AgVar ag_with_kept_axes(AgVar y, AgVar x, AgAxes axes);
 /* How many elements of x each result has. */
 double ag_axes_count(const Tensor *x, AgAxes axes);
 
+/* x - its mean over axes.  The mean is taken off twice, because its own rounding shows where it is
+ * large against the deviations. */
+AgVar ag_deviation(AgVar x, AgAxes axes);
+
 /* Samples that every reduction has.  WITH(keepdim, number of axes, axes in braces) gives the
  * options. */
 #define AG_AXES_SAMPLES(WITH, lo, hi)                                                          \

@@ -1,7 +1,7 @@
 /* layer_norm: the last axes to mean 0 and variance 1, then scaled and shifted. */
 #include <math.h>
 
-#include "autograd/ops/ops.h"
+#include "autograd/ops/axes.h"
 
 /* Inputs: x, then weight and bias where there are any. */
 typedef struct {
@@ -110,7 +110,7 @@ static bool compose(AgTape *t, int n_in, const AgVar *in, const void *options, A
     const Options *o = options;
     AgAxes last = {.n = o->n_axes};
     for (int i = 0; i < o->n_axes; i++) last.axis[i] = -1 - i;
-    AgVar deviation = ag_sub(in[0], ag_mean(in[0], last, true));
+    AgVar deviation = ag_deviation(in[0], last);
     AgVar var = ag_mean(ag_square(deviation), last, true);
     AgVar y = ag_div(deviation, ag_sqrt(ag_affine(var, 1, o->eps)));
     if (o->weight) y = ag_mul(y, in[weight_of(o)]);

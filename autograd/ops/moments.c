@@ -25,8 +25,7 @@ static bool std_value(AgCall *c) {
 /* 2 g (x - mean) / (n - correction), g with the axes kept. */
 static AgVar var_gradient(AgVar x, AgVar g, const Moment *o) {
     double divisor = ag_axes_count(ag_value(x), o->over.axes) - (double)o->correction;
-    AgVar deviation = ag_sub(x, ag_mean(x, o->over.axes, true));
-    return ag_mul(ag_affine(g, 2 / fmax(divisor, 0), 0), deviation);
+    return ag_mul(ag_affine(g, 2 / fmax(divisor, 0), 0), ag_deviation(x, o->over.axes));
 }
 
 static bool var_vjp(AgVjp *v) {

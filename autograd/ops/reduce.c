@@ -115,6 +115,11 @@ AgVar ag_mean(AgVar x, AgAxes axes, bool keepdim) {
     return over_axes(&ag_op_mean, x, axes, keepdim);
 }
 
+AgVar ag_deviation(AgVar x, AgAxes axes) {
+    AgVar d = ag_sub(x, ag_mean(x, axes, true));
+    return ag_sub(d, ag_mean(d, axes, true));
+}
+
 /* ---- amax, amin ---- */
 
 static bool extreme_shape(AgCall *c) {

@@ -283,6 +283,25 @@ Test(value, of_variances) {
     EXPECT(gradient(ag_var(two, AG_ALL_AXES, 2, false), two, false), "f64[2] -inf inf");
 }
 
+/* The mean of `far` lies halfway between two floats: rounded, a deviation is off by a half. */
+Test(value, deviations_are_exact_far_from_zero_in_single_precision) {
+    AgVar near = ag_cast(COUNTED(4), TENSOR_F32), none = {0};
+    AgVar far = ag_cast(ag_affine(COUNTED(4), 1, 1e7), TENSOR_F32);
+    const char *of_var = "f32[4] -1 -0.333333 0.333333 1";
+    AgVar w = ag_cast(NUMBERS(1., 8., 27., 64.), TENSOR_F32), x[] = {near, far}, g[4];
+    for (int k = 0; k < 4; k++) {
+        AgVar u = x[k % 2], y = ag_var(u, AG_ALL_AXES, 1, false);
+        bool create_graph = k / 2;
+        EXPECT(gradient(y, u, create_graph), of_var);
+        g[k] = gradient(ag_mul(ag_layer_norm(u, 1, none, none, 0), w), u, create_graph);
+    }
+    for (int k = 4; k < 16; k++) {
+        double got = tensor_get(ag_value(g[k / 4]), k % 4);
+        double want = tensor_get(ag_value(g[0]), k % 4);
+        cr_expect_float_eq(got, want, 1e-5 * fabs(want), "sweep %d: %g, not %g", k / 4, got, want);
+    }
+}
+
 Test(value, of_norms) {
     AgVar x = NUMBERS(3., 0., -4., 4.), zero = NUMBERS(0., 0.);
     const struct {
