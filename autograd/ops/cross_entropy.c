@@ -52,13 +52,10 @@ static bool nll_value(AgCall *c) {
 }
 
 static bool nll_vjp(AgVjp *v) {
-    AgVar x = v->in[0], target = v->in[1];
-    AgVar ignored = is_ignored(target, *(const int64_t *)v->options);
+    AgVar target = v->in[1], ignored = is_ignored(target, *(const int64_t *)v->options);
     AgVar g = ag_masked_fill(ag_neg(v->gout[0]), ignored, 0);
     AgVar at = ag_unsqueeze(ag_masked_fill(target, ignored, 0), ag_ndim(target));
-    AgVar zeros = ag_full(v->tape, ag_dtype(x), ag_ndim(x), ag_value(x)->shape, 0);
-    v->gin[0] = ag_scatter_add(zeros, -1, at, ag_unsqueeze(g, ag_ndim(target)));
-    return true;
+    return ag_gather_vjp(v, -1, at, ag_unsqueeze(g, ag_ndim(target)));
 }
 
 static const AgSample nll_samples[] = {

@@ -191,12 +191,16 @@ static bool gather_value(AgCall *c) {
     return true;
 }
 
-static bool gather_vjp(AgVjp *v) {
-    int axis = ag_vector_axis(ag_value(v->in[0]), *(const int *)v->options);
+bool ag_gather_vjp(AgVjp *v, int axis, AgVar index, AgVar g) {
     const Tensor *into = ag_vjp_into(v, 0);
-    if (into) tensor_scatter_add(into, axis, ag_value(v->in[1]), ag_value(v->gout[0]));
-    else v->gin[0] = ag_scatter_add(zeros_like(v->in[0]), axis, v->in[1], v->gout[0]);
+    if (into && ag_ok(index) && ag_ok(g))
+        tensor_scatter_add(into, axis, ag_value(index), ag_value(g));
+    else v->gin[0] = ag_scatter_add(zeros_like(v->in[0]), axis, index, g);
     return true;
+}
+
+static bool gather_vjp(AgVjp *v) {
+    return ag_gather_vjp(v, *(const int *)v->options, v->in[1], v->gout[0]);
 }
 
 static const AgSample gather_samples[] = {

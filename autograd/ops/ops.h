@@ -58,6 +58,9 @@ static inline AgVar ag_sum_like(AgVar g, AgVar x) {
 /* Losses reduced to their mean or sum, or as they are; op is the name for the error. */
 AgVar ag_reduce_loss(AgVar loss, AgReduction reduction, const char *op);
 
+/* The gradient rule of reading in[0] at index along axis, as ag_gather does: g is added there. */
+bool ag_gather_vjp(AgVjp *v, int axis, AgVar index, AgVar g);
+
 /* axis of in[i] as ag_call_axis gives it; a scalar counts as a vector of one element, as
  * PyTorch has it: its axis is 0 or -1. */
 static inline int ag_call_vector_axis(AgCall *c, int i, int axis) {

@@ -29,12 +29,7 @@ static bool value(AgCall *c) {
 }
 
 static bool vjp(AgVjp *v) {
-    const Options *o = v->options;
-    const Tensor *x = ag_value(v->in[0]), *into = ag_vjp_into(v, 0);
-    AgVar g = v->gout[0], index = v->out[1];
-    if (into) tensor_scatter_add(into, o->axis, ag_value(index), ag_value(g));
-    else v->gin[0] = ag_scatter_add(ag_expand(ag_zero(g), x->ndim, x->shape), o->axis, index, g);
-    return true;
+    return ag_gather_vjp(v, ((const Options *)v->options)->axis, v->out[1], v->gout[0]);
 }
 
 static const AgSample samples[] = {
