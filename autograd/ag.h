@@ -387,7 +387,7 @@ AgVar ag_reshape(AgVar x, int ndim, const int64_t *shape); /* one size may be -1
                                                               Fails: number of elements differs */
 AgVar ag_transpose(AgVar x, int axis_a, int axis_b);       /* a scalar has axis 0, too */
 AgVar ag_permute(AgVar x, const int *axes);                /* axis d of y is axis axes[d] of x */
-AgVar ag_flip(AgVar x, AgAxes axes);                       /* in reverse order; likewise */
+AgVar ag_flip(AgVar x, AgAxes axes);                       /* in reverse order; a scalar's, too */
 AgVar ag_unsqueeze(AgVar x, int axis);                     /* a size of 1 before axis, 0..ndim */
 /* Without the named axes, or all, that have size 1; one of another size stays.  A scalar stays. */
 AgVar ag_squeeze(AgVar x, AgAxes axes);
