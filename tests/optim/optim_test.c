@@ -188,6 +188,11 @@ Test(optim, wrong_groups_rates_and_sets_are_refused_and_the_first_error_stays) {
     opt = optim_sgd_new(set, (OptimSgd){.lr = 1});
     optim_set_lr(opt, NAN);
     expect_refused(set, opt, "lr nan");
+    opt = optim_sgd_new(set, (OptimSgd){.lr = 1e-300});
+    optim_group(opt, "w", (OptimSgd){.lr = 1e300});
+    optim_set_lr(opt, 1);
+    cr_expect_eq(optim_lr(opt), 1e-300);
+    expect_refused(set, opt, "lr 1: a group's rate, scaled by it, is not finite");
     opt = optim_sgd_new(set, (OptimSgd){.lr = 1});
     cr_expect(!optim_step(opt, nn_params_grads(other)));
     expect_refused(set, opt, "gradients of another set");

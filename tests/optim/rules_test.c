@@ -226,7 +226,7 @@ Test(rules, a_group_may_bring_momentum_later) {
     Element e[N];
     start(w, e);
     for (int step = 1; step <= 2; step++) both_step(opt, w, sgd, &(OptimSgd){.lr = 1}, step, e);
-    OptimSgd heavy = {.lr = 1, .momentum = .9};
+    OptimSgd heavy = {.lr = 1, .momentum = .9, .dampening = .5};
     optim_group(opt, "w", heavy);
     for (int n = 1; n <= 3; n++) both_step(opt, w, sgd, &heavy, n, e); /* its first starts b */
     expect_parameter(w, e, 1e-13);
