@@ -157,6 +157,7 @@ static const AgSample index_add_samples[] = {
 };
 static const AgSample index_add_errors[] = {
     {"src", 3, {AG_IN(-1, 1, 3, 2), AG_IN(0, 3, 5), AG_IN(-1, 1, 4, 2)}, AG_WITH(int, 0), "src"},
+    {"scalar", 3, {AG_IN(-1, 1), AG_IN(0, 1, 2), AG_IN(-1, 1)}, AG_WITH(int, 0), "src does not"},
     {"range", 3, {AG_IN(-1, 1, 3), AG_IN(3, 4, 1), AG_IN(-1, 1, 1)}, AG_WITH(int, 0), "index 3"},
     {0},
 };

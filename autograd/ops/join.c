@@ -89,6 +89,7 @@ static const AgSample widen_samples[] = {
 static const AgSample widen_errors[] = {
     {"end", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, 1, 1, 3), "3 at 1 do not fit 3"},
     {"steps", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, 1, 2, 5), "3 at 1 do not fit 5"},
+    {"behind", 1, {AG_IN(-1, 1, 1)}, AG_WITH(Widen, 0, 5, 2, 5), "1 at 5 do not fit 5"},
     {"negative", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Widen, 0, -1, 1, 5), "do not fit"},
     {"axis", 1, {AG_IN(-1, 1)}, AG_WITH(Widen, 0, 0, 1, 1), "out of range"},
     {0},

@@ -76,7 +76,7 @@ static const AgSample errors[] = {
     {"negative pairs", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, -1, {0}, 0), "-1 pairs"},
     {"crop", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, 1, {-2, -2}, 0), "-2 after an axis of 3"},
     {"huge", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, 1, {INT64_MAX, 0}, 0), "before and 0"},
-    {"least", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, 1, {INT64_MIN, 0}, 0), "before and 0"},
+    {"least", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, 1, {INT64_MIN, INT64_MAX}, 0), "before and"},
     {0},
 };
 const AgOp ag_op_pad = {"pad", "a constant around x", "a:a", shape, value, vjp, NULL, samples,

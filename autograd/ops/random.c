@@ -5,9 +5,7 @@
 AgRandom ag_random_next(AgVar x, int batch_axis) {
     AgTape *t = x.tape;
     if (!t) return (AgRandom){.batch_axis = batch_axis};
-    AgRandom r = {batch_axis, {t->seed, t->rng_step, t->draws}, t->first_row, t->total_rows};
-    t->draws += !t->failed;
-    return r;
+    return (AgRandom){batch_axis, {t->seed, t->rng_step, t->draws++}, t->first_row, t->total_rows};
 }
 
 bool ag_random_rows(AgCall *c, int axes, AgRandom *random) {

@@ -408,7 +408,7 @@ static const AgSample slice_samples[] = {
     {"every second column", 1, {AG_IN(-1, 1, 3, 5)}, AG_WITH(Slice, 1, 0, INT64_MAX, 2), NULL},
     {"from the end", 1, {AG_IN(-1, 1, 5, 2)}, AG_WITH(Slice, 0, -4, -1, 1), NULL},
     {"cut to the axis", 1, {AG_IN(-1, 1, 4)}, AG_WITH(Slice, -1, -9, 9, 3), NULL},
-    {"one", 1, {AG_IN(-1, 1, 4)}, AG_WITH(Slice, 0, 1, 4, INT64_MAX), NULL},
+    {"one", 1, {AG_IN(-1, 1, 4, 2)}, AG_WITH(Slice, 0, 1, 4, INT64_MAX), NULL},
     {"none", 1, {AG_IN(-1, 1, 4)}, AG_WITH(Slice, 0, 3, 1, 2), NULL},
     {"behind the end", 1, {AG_IN(-1, 1, 4)}, AG_WITH(Slice, 0, 9, 12, 2), NULL},
     {"longer than a vector", 1, {AG_IN(-1, 1, 75)}, AG_WITH(Slice, 0, 1, INT64_MAX, 2), NULL},

@@ -192,6 +192,18 @@ Test(loss, cross_entropy_of_extreme_logits_is_exact) {
     }
 }
 
+/* Only a probability of exactly 0 lets such a logit out. */
+Test(loss, a_class_with_probability_and_a_logit_of_minus_infinity_has_infinite_loss) {
+    const double x[] = {0, -INFINITY}, q[] = {.75, .25};
+    AgVar logits = floats(SHAPE(2), x), probs = floats(SHAPE(2), q), g;
+    AgVar loss = ag_cross_entropy(logits, probs, NULL);
+    cr_expect_eq(ag_item(loss), INFINITY);
+    cr_assert(ag_grad(loss, ones, 1, &probs, &g, false));
+    cr_expect(get(g, 0) == 0 && get(g, 1) == INFINITY);
+    cr_assert(ag_grad(loss, ones, 1, &logits, &g, false));
+    cr_expect(get(g, 0) == .25 && get(g, 1) == -.25);
+}
+
 Test(loss, cross_entropy_of_nothing_is_nan_or_zero) {
     AgVar x = ag_full(t, TENSOR_F64, SHAPE(0, 3), 0), target = ag_full(t, TENSOR_I64, SHAPE(0), 0);
     for (int probs = 0; probs < 2; probs++) {
