@@ -127,6 +127,14 @@ static Tensor as_narrowed(Run *k, const Tensor *x) {
     return y;
 }
 
+/* From the last element to the first. */
+static Tensor as_flipped(Run *k, const Tensor *x) {
+    Tensor y = tensor_new(k->arena, x->dtype, x->ndim, x->shape);
+    for (int d = 0; d < x->ndim && !tensor_is_nil(&y); d++) y = tensor_flip(&y, d);
+    if (!tensor_is_nil(&y)) tensor_convert(&y, x);
+    return y;
+}
+
 /* The first index of the first axis with several, repeated along it: other values than x's. */
 static Tensor as_expanded(Run *k, const Tensor *x) {
     for (int d = 0; d < x->ndim; d++) {
@@ -141,6 +149,7 @@ static Tensor in_layout(Run *k, const Tensor *x, OpcheckLayout layout) {
     switch (layout) {
     case OPCHECK_TRANSPOSED: return as_transposed(k, x);
     case OPCHECK_NARROWED: return as_narrowed(k, x);
+    case OPCHECK_FLIPPED: return as_flipped(k, x);
     case OPCHECK_EXPANDED: return as_expanded(k, x);
     default: return *x;
     }
@@ -148,7 +157,7 @@ static Tensor in_layout(Run *k, const Tensor *x, OpcheckLayout layout) {
 
 const char *opcheck_layout_name(OpcheckLayout layout) {
     static const char *const names[OPCHECK_LAYOUTS] = {"contiguous", "transposed", "narrowed",
-                                                       "expanded", "empty", "0-d"};
+                                                       "flipped", "expanded", "empty", "0-d"};
     return (unsigned)layout < OPCHECK_LAYOUTS ? names[layout] : "unknown";
 }
 
@@ -392,7 +401,7 @@ static bool check_twice_same_bits(Run *k, AgTape *t, const Results *base) {
 }
 
 static void count_covered(Run *k, int order) {
-    bool covers[OPCHECK_LAYOUTS] = {true, true, true, true, false, false};
+    bool covers[OPCHECK_LAYOUTS] = {true, true, true, true, true, false, false};
     for (int i = 0; i < k->sample->n_in; i++) {
         covers[OPCHECK_EMPTY] |= tensor_numel(&k->in[i]) == 0;
         covers[OPCHECK_SCALAR] |= k->in[i].ndim == 0;

@@ -5,7 +5,8 @@
  *   2. its gradients agree with finite differences (gradcheck.h), jointly and one input at a time;
  *   3. so do its second derivatives;
  *   4. values, gradients and second derivatives agree between F64 and F32, and between dense
- *      inputs and inputs that are transposed, narrowed out of larger memory, or expanded;
+ *      inputs and inputs that are transposed, narrowed out of larger memory, flipped (negative
+ *      strides), or expanded (strides of 0);
  *   5. compose agrees with the fast path, in values and gradients, to 1e-12;
  *   6. one variable in all places that can hold it has the sum of their gradients;
  *   7. a variable that a second op uses too has the sum of both gradients;
@@ -25,11 +26,12 @@ typedef struct {
     double rtol, atol; /* likewise */
 } OpcheckOptions;
 
-/* What a sample covers: each in the four kinds of memory, and by its sizes the last two. */
+/* What a sample covers: each in the five kinds of memory, and by its sizes the last two. */
 typedef enum {
     OPCHECK_CONTIGUOUS,
     OPCHECK_TRANSPOSED,
     OPCHECK_NARROWED,
+    OPCHECK_FLIPPED,
     OPCHECK_EXPANDED,
     OPCHECK_EMPTY,  /* an input without elements */
     OPCHECK_SCALAR, /* an input without axes */

@@ -12,9 +12,9 @@ static const char head[] =
     "Gradients and second derivatives of contiguous F64 inputs are compared with finite\n"
     "differences; all else (the other layouts, F32, `compose`) with those. `-`: the op has no\n"
     "such sample. Layouts are memory that is *contiguous*, *transposed* (axes reversed, with gaps),\n"
-    "*narrowed* out of larger memory, *expanded* (stride 0); *empty* and *0-d* are samples that have\n"
-    "an input without elements, or without axes. `derivatives` counts the comparisons with\n"
-    "differences.\n"
+    "*narrowed* out of larger memory, *flipped* (negative strides), *expanded* (stride 0);\n"
+    "*empty* and *0-d* are samples that have an input without elements, or without axes.\n"
+    "`derivatives` counts the comparisons with differences.\n"
     "\n";
 
 static void write_cell(FILE *file, const OpcheckReport *r, int dtype, int layout) {
