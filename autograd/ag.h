@@ -82,8 +82,9 @@ bool ag_tape_is_no_grad(const AgTape *t);
  * constants and whose handles are updated.  The mark stays valid; the next release to it
  * forgets what this one kept, unless it keeps it too.  Scopes opened since are closed, and
  * watches, names, hooks and kept gradients since are gone.
- * Fails (false, and the tape's error): the mark is of another tape, older than a reset, or
- * was forgotten itself by the release of an earlier one. */
+ * Fails (false, and the tape's error): the mark is of another tape, older than a reset, was
+ * forgotten itself by the release of an earlier one, or was set before the gradient rule, the
+ * hook or the checkpoint that runs. */
 typedef struct {
     AgTape *tape;
     TensorArenaMark memory;
@@ -193,7 +194,8 @@ bool ag_grad_n(int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x
 bool ag_backward(AgVar loss);
 
 /* Has every ag_backward from here to the reset keep the gradient of v, of a float dtype, under a
- * name; ag_watched gives that of the last one (nil before, and where none arrived). */
+ * name; ag_watched gives that of the last one (nil before, and where none arrived).  One that a
+ * hook or a gradient rule calls itself keeps none. */
 void ag_watch(AgVar v, const char *name);
 Tensor ag_watched(AgTape *t, const char *name);
 
@@ -203,7 +205,8 @@ Tensor ag_watched(AgTape *t, const char *name);
  * with the ops of this header (so create_graph works).  Several hooks run in the order in which
  * they were set, each with what the last one returned; of a parameter they run before the
  * gradient is added to what it has; ag_watch and ag_grad see what they return.  A hook runs only
- * if the sweep brings v a gradient on its way to something asked for.
+ * if the sweep brings v a gradient on its way to something asked for, and was set before it.  It
+ * may sweep itself, up to 128 deep.
  * Ends with the reset, or the release of a mark set before.
  * Fails (the tape's error): v not of a float dtype; in the sweep, another shape or dtype. */
 void ag_hook(AgVar v, AgVar (*hook)(AgVar grad, void *context), void *context);
@@ -216,14 +219,16 @@ void ag_hook(AgVar v, AgVar (*hook)(AgVar grad, void *context), void *context);
  *
  * f sets out[0..n_out-1], and must compute the same both times: from its inputs, its context
  * (which has to live until the last sweep) and parameters it asks for itself (ag_leaf, the
- * layers).  Parameters used inside get their gradients, random ops draw the same numbers, and
- * training and rows are as in the first run.  Checkpoints nest.  Watches and names set inside end
- * with f; hooks set inside run in the second run's sweep.
+ * layers).  Parameters used inside get their gradients and are what they were bound to (ag_bind)
+ * in the first run, random ops draw the same numbers, and training and rows are as they were.
+ * Checkpoints nest, up to 128 deep; f may call ag_grad.  Watches and names set inside end with
+ * f; hooks set inside run in the second run's sweep.
  * Gradient: that of f, with the bits it has without a checkpoint; with create_graph it can be
  * differentiated again (then the second run's variables stay).
  * Fails (the tape's error): f fails; f uses a variable of a float dtype that is neither among
- * `in` nor such a parameter (no gradient would reach it); results change in the second run;
- * n_out outside 1..8.  n < 1 gives variables without a tape.
+ * `in` nor such a parameter (no gradient would reach it); a result has another shape or other
+ * values in the second run; f calls ag_backward; n_out outside 1..8.  n < 1 gives variables
+ * without a tape.
  * T. Chen, B. Xu, C. Zhang and C. Guestrin, Training Deep Nets with Sublinear Memory Cost,
  * arXiv:1604.06174, 2016. */
 typedef void (*AgCheckpointFunction)(AgTape *t, void *context, int n, const AgVar *in, int n_out,

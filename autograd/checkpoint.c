@@ -1,33 +1,34 @@
 /* checkpoint.c -- a part of the graph that is computed again instead of kept.
  *
- * Forward the function runs without recording, its nodes are released, and one node for each
+ * Forward the function runs as it would by itself, its nodes are released, and one node for each
  * result stays, whose record names the inputs and every parameter the function asked for
- * (ag_leaf): so those are operands like any other.  The rule runs the function once more,
- * recording, on aliases of the operands, with the modes and random keys of the first run, and
- * sweeps back over just that. */
-#include <stdlib.h>
+ * (ag_leaf): so those are operands like any other.  The rule runs the function once more, on
+ * aliases of the operands, with the modes and random keys of the first run, and sweeps back over
+ * just that. */
 #include <string.h>
 
 #include "autograd/tape.h"
 
-typedef struct {
+typedef struct LeafUse {
     const void *key;
     AgLeaf leaf;
     uint32_t id;
+    struct LeafUse *next;
 } LeafUse;
 
 struct AgCheckpointRun {
     AgCheckpointRun *outer;
+    int depth;
     uint32_t first; /* nodes from here on are its own */
     int n;
     const AgVar *in;
-    LeafUse *leaf;
-    uint32_t n_leaves, cap_leaves;
+    LeafUse *leaf, **end; /* in scratch memory */
+    int n_leaves;
 };
 
 /* What random ops and layers look at. */
 typedef struct {
-    bool training, no_grad;
+    bool training;
     uint64_t seed, rng_step, draws;
     int64_t first_row, total_rows;
 } Modes;
@@ -41,13 +42,11 @@ typedef struct {
 } Options;
 
 static Modes modes_of(const AgTape *t) {
-    return (Modes){t->training, t->no_grad, t->seed, t->rng_step, t->draws, t->first_row,
-                   t->total_rows};
+    return (Modes){t->training, t->seed, t->rng_step, t->draws, t->first_row, t->total_rows};
 }
 
 static void set_modes(AgTape *t, const Modes *m) {
     t->training = m->training;
-    t->no_grad = m->no_grad;
     t->seed = m->seed;
     t->rng_step = m->rng_step;
     t->draws = m->draws;
@@ -60,8 +59,8 @@ static void set_modes(AgTape *t, const Modes *m) {
 static bool is_operand(const AgCheckpointRun *run, uint32_t id) {
     for (int i = 0; i < run->n; i++)
         if (run->in[i].id == id) return true;
-    for (uint32_t i = 0; i < run->n_leaves; i++)
-        if (run->leaf[i].id == id) return true;
+    for (const LeafUse *use = run->leaf; use; use = use->next)
+        if (use->id == id) return true;
     return false;
 }
 
@@ -81,15 +80,17 @@ bool ag_checkpoint_sees(AgTape *t, int n, const AgVar *in) {
 void ag_checkpoint_sees_leaf(AgTape *t, const void *key, const AgLeaf *leaf, AgVar v) {
     AgCheckpointRun *run = t->checkpoint;
     if (t->failed || (v.id >= run->first && !ag_node(t, v.id)->leaf)) return;
-    for (uint32_t i = 0; i < run->n_leaves; i++)
-        if (run->leaf[i].key == key) return;
-    LeafUse *uses = ag_grow(run->leaf, run->n_leaves, &run->cap_leaves, sizeof *uses);
-    if (!uses) {
-        ag_fail_memory(t, "checkpoint", sizeof *uses);
+    for (const LeafUse *use = run->leaf; use; use = use->next)
+        if (use->key == key) return;
+    LeafUse *use = ag_take(t, t->scratch, sizeof *use);
+    if (!use) {
+        ag_fail_memory(t, "checkpoint", sizeof *use);
         return;
     }
-    run->leaf = uses;
-    uses[run->n_leaves++] = (LeafUse){key, *leaf, v.id};
+    *use = (LeafUse){key, *leaf, v.id, NULL};
+    *run->end = use;
+    run->end = &use->next;
+    run->n_leaves++;
 }
 
 static void set_run(AgTape *t, AgCheckpointRun *run) {
@@ -114,22 +115,37 @@ static int make_aliases(AgVjp *v, AgVar *alias, AgVar *x, const Tensor **into) {
     return n;
 }
 
-/* The function with its leaves bound to the aliases. */
-static void run_again(AgVjp *v, const AgVar *alias, AgVar *out) {
+/* The function, recorded, with its leaves bound to the aliases; bound: room for what they are
+ * bound to now. */
+static void run_again(AgVjp *v, const AgVar *alias, AgVar *bound, AgVar *out) {
     const Options *o = v->options;
     AgTape *t = v->tape;
-    Modes now = modes_of(t), then = o->modes;
+    Modes now = modes_of(t);
+    bool no_grad = ag_tape_no_grad(t, false);
     AgCheckpointRun *run = t->checkpoint;
-    then.no_grad = false;
-    for (int i = o->n; i < v->n_in; i++)
-        if (v->need[i]) ag_bind(t, o->key[i - o->n], alias[i]);
-    set_modes(t, &then);
+    for (int i = o->n; i < v->n_in; i++) {
+        bound[i] = ag_bound(t, o->key[i - o->n]);
+        ag_bind(t, o->key[i - o->n], alias[i]);
+    }
+    set_modes(t, &o->modes);
     set_run(t, NULL);
     o->function(t, o->context, o->n, alias, o->n_out, out);
     set_run(t, run);
     set_modes(t, &now);
+    ag_tape_no_grad(t, no_grad);
     for (int i = o->n; i < v->n_in; i++)
-        if (v->need[i]) ag_bind(t, o->key[i - o->n], v->in[i]);
+        if (bound[i].id) ag_bind(t, o->key[i - o->n], bound[i]);
+}
+
+static bool same_bits(const Tensor *a, const Tensor *b) {
+    int64_t n = tensor_numel(a);
+    if (tensor_is_contiguous(a) && tensor_is_contiguous(b))
+        return !n || !memcmp(a->data, b->data, (size_t)n * tensor_dtype_size(a->dtype));
+    for (int64_t i = 0; i < n; i++) {
+        double x = tensor_get(a, i), y = tensor_get(b, i);
+        if (memcmp(&x, &y, sizeof x)) return false;
+    }
+    return true;
 }
 
 static bool check_again(AgVjp *v, int k, AgVar again) {
@@ -140,7 +156,11 @@ static bool check_again(AgVjp *v, int k, AgVar again) {
         return false;
     }
     const Tensor *a = ag_value(v->out[k]), *b = ag_value(again);
-    if (tensor_same_shape(a, b) && a->dtype == b->dtype) return true;
+    if (tensor_same_shape(a, b) && a->dtype == b->dtype) {
+        if (!same_bits(a, b))
+            ag_fail(t, "checkpoint: result %d has other values when computed again", k);
+        return !t->failed;
+    }
     char first[TENSOR_DESCRIBE_SIZE], second[TENSOR_DESCRIBE_SIZE];
     ag_fail(t, "checkpoint: result %d was %s, and %s when computed again", k,
             tensor_describe(a, first, sizeof first), tensor_describe(b, second, sizeof second));
@@ -155,7 +175,9 @@ static bool sweep_again(AgVjp *v, AgVar *alias, AgVar *x, AgVar *gx, const Tenso
     t->no_grad = false;
     int n = make_aliases(v, alias, x, into), n_y = 0;
     t->no_grad = no_grad;
-    run_again(v, alias, out);
+    run_again(v, alias, gx, out);
+    for (int i = 0; i < n; i++) /* a hook of the function's wants the whole gradient by itself */
+        if (!t->failed && ag_node(t, x[i].id)->hook) into[i] = NULL;
     for (int k = 0; k < v->n_out; k++) {
         if (!v->has_gout[k]) continue;
         if (!check_again(v, k, out[k])) return false;
@@ -192,19 +214,20 @@ static const AgOp op = {.name = "checkpoint", .doc = "a part of the graph, compu
 /* ---- forward ---- */
 
 static Options *new_options(AgTape *t, const AgCheckpointRun *run, const Options *o) {
-    size_t bytes = sizeof *o + run->n_leaves * sizeof o->key[0];
+    size_t bytes = sizeof *o + (size_t)run->n_leaves * sizeof o->key[0];
     Options *copy = ag_take(t, t->arena, bytes);
     if (!copy) {
         ag_fail_memory(t, "checkpoint", bytes);
         return NULL;
     }
     *copy = *o;
-    for (uint32_t i = 0; i < run->n_leaves; i++) copy->key[i] = run->leaf[i].key;
+    const void **key = copy->key;
+    for (const LeafUse *use = run->leaf; use; use = use->next) *key++ = use->key;
     return copy;
 }
 
 static AgRecord *new_record(AgTape *t, const AgCheckpointRun *run, const Options *o) {
-    int n_in = run->n + (int)run->n_leaves;
+    int n_in = run->n + run->n_leaves;
     size_t bytes = sizeof(AgRecord) + (size_t)n_in * sizeof(uint32_t);
     AgRecord *r = ag_take(t, t->arena, bytes);
     if (!r) {
@@ -212,11 +235,10 @@ static AgRecord *new_record(AgTape *t, const AgCheckpointRun *run, const Options
         return NULL;
     }
     *r = (AgRecord){.op = &op, .options = o, .n_in = n_in, .n_out = o->n_out};
-    for (int i = 0; i < run->n; i++) r->in[i] = run->in[i].id;
-    for (uint32_t i = 0; i < run->n_leaves; i++) {
-        const LeafUse *use = &run->leaf[i];
-        r->in[run->n + (int)i] = ag_leaf(t, use->key, &use->leaf).id;
-    }
+    uint32_t *in = r->in;
+    for (int i = 0; i < run->n; i++) *in++ = run->in[i].id;
+    for (const LeafUse *use = run->leaf; use; use = use->next)
+        *in++ = ag_leaf(t, use->key, &use->leaf).id;
     r->first_out = t->n;
     return t->failed ? NULL : r;
 }
@@ -237,7 +259,9 @@ static void record(AgTape *t, const AgCheckpointRun *run, const Options *o, AgVa
 
 static void run_first(AgTape *t, AgCheckpointRun *run, const Options *o, AgVar *out) {
     AgTapeMark mark = ag_tape_mark(t);
-    bool no_grad = ag_tape_no_grad(t, true);
+    bool no_grad = t->no_grad;
+    uint32_t floor = t->floor;
+    t->floor = run->first;
     set_run(t, run);
     o->function(t, o->context, o->n, run->in, o->n_out, out);
     for (int k = 0; k < o->n_out && !t->failed; k++) {
@@ -247,12 +271,15 @@ static void run_first(AgTape *t, AgCheckpointRun *run, const Options *o, AgVar *
     set_run(t, run->outer);
     ag_tape_no_grad(t, no_grad);
     ag_tape_release(t, mark, o->n_out, out);
+    t->floor = floor;
 }
 
 static bool check_arguments(AgTape *t, AgCheckpointFunction f, int n, const AgVar *in, int n_out) {
     if (!f) ag_fail(t, "checkpoint: no function");
     else if (n_out < 1 || n_out > AG_MAX_OUT)
         ag_fail(t, "checkpoint: %d results, wants 1 to %d", n_out, AG_MAX_OUT);
+    else if (t->checkpoint && t->checkpoint->depth == AG_MAX_SWEEPS)
+        ag_fail(t, "checkpoint: more than %d inside each other", AG_MAX_SWEEPS);
     for (int i = 0; i < n && !t->failed; i++) ag_check_var(t, "checkpoint", i, in[i]);
     return !t->failed && (!t->checkpoint || ag_checkpoint_sees(t, n, in));
 }
@@ -262,13 +289,14 @@ static void checkpoint(AgTape *t, AgCheckpointFunction f, void *context, int n, 
     if (t->failed || !check_arguments(t, f, n, in, n_out)) return;
     Options o = {.function = f, .context = context, .modes = modes_of(t), .n = n, .n_out = n_out};
     AgCheckpointRun run = {.outer = t->checkpoint, .first = t->n, .n = n, .in = in};
+    run.end = &run.leaf;
+    run.depth = run.outer ? run.outer->depth + 1 : 1;
+    TensorArenaMark scratch = tensor_arena_mark(t->scratch);
     AgVar made[AG_MAX_OUT]; /* out may be in */
     for (int k = 0; k < n_out; k++) made[k] = ag_failed(t);
     run_first(t, &run, &o, made);
     if (!t->failed && !t->no_grad) record(t, &run, &o, made);
-    else if (!t->failed && run.outer) /* it runs without recording, and needs to know them */
-        for (uint32_t i = 0; i < run.n_leaves; i++) ag_leaf(t, run.leaf[i].key, &run.leaf[i].leaf);
-    free(run.leaf);
+    if (!run.outer) tensor_arena_release(t->scratch, scratch); /* else outer's list lies there, too */
     for (int k = 0; k < n_out && !t->failed; k++) out[k] = made[k];
 }
 

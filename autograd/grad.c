@@ -355,21 +355,25 @@ static void forget_temporaries(Sweep *s, AgTapeMark mark) {
     t->bound_inside = false;
 }
 
-/* The scope of a node, so that an error names where forward was. */
+/* Where a rule or a hook runs: in the scope of its node, so that an error names where forward was;
+ * marks from before it are not to be released to. */
 typedef struct {
-    uint32_t scope, outer;
+    uint32_t scope, outer, floor;
     int64_t step;
 } Place;
 
-static Place enter_scope_of(AgTape *t, uint32_t id) {
-    Place was = {ag_node(t, id)->scope, t->open_scope, t->scope[ag_node(t, id)->scope].step};
+static Place enter(AgTape *t, uint32_t id) {
+    const AgNode *n = ag_node(t, id);
+    Place was = {n->scope, t->open_scope, t->floor, t->scope[n->scope].step};
     t->open_scope = was.scope;
-    t->scope[was.scope].step = ag_node(t, id)->step;
+    t->scope[was.scope].step = n->step;
+    t->floor = t->n;
     return was;
 }
-static void leave_scope(AgTape *t, Place was) {
+static void leave(AgTape *t, Place was) {
     t->scope[was.scope].step = was.step;
     t->open_scope = was.outer;
+    t->floor = was.floor;
 }
 
 static void call_rule(Sweep *s, const AgRecord *r, Rule *rule, AgVar *in, AgVar *gin, bool *need) {
@@ -394,7 +398,7 @@ static void call_rule(Sweep *s, const AgRecord *r, Rule *rule, AgVar *in, AgVar 
     if (t->failed || (s->trace && !ag_trace_gout(&v))) return;
     if (s->trace) ag_set_tracing(t, false); /* a rule may mask what it need not compute */
     bool ok = run_rule(&v);
-    if (s->trace) ag_set_tracing(t, true);
+    if (s->trace) ag_set_tracing(t, t->trace_nan);
     if (!ok || (s->trace && !ag_trace_gin(&v))) return;
     for (int i = 0; i < r->n_in && !t->failed; i++)
         if (need[i] && gin[i].id) add_part(s, AG_PART_OF_OP, r->in[i], r->first_out, gin[i]);
@@ -412,9 +416,9 @@ static void pass_on_by_rule(Sweep *s, const AgRecord *r) {
     }
     Rule rule = {s, r, (Tensor *)(void *)p};
     AgVar *in = (AgVar *)(void *)(p + n * sizeof(Tensor));
-    Place was = enter_scope_of(t, r->first_out);
+    Place was = enter(t, r->first_out);
     call_rule(s, r, &rule, in, in + n, (bool *)(in + 2 * n));
-    leave_scope(t, was);
+    leave(t, was);
     tensor_arena_release(t->scratch, scratch);
     forget_temporaries(s, mark);
 }
@@ -480,14 +484,16 @@ static void replace_entry(Sweep *s, uint32_t id, AgVar g) {
 static void run_hooks(Sweep *s, uint32_t id) {
     AgTape *t = s->t;
     AgTapeMark mark = ag_tape_mark(t);
-    Place was = enter_scope_of(t, id);
+    Place was = enter(t, id);
     AgVar whole = push_gout(s, id), g = whole;
-    for (uint32_t i = ag_node(t, id)->hook; i && !t->failed; i = t->hook[i - 1].next) {
+    uint32_t last = t->n_hooks; /* those that a hook sets wait for the next sweep */
+    for (uint32_t i = ag_node(t, id)->hook; i && i <= last && !t->failed;
+         i = t->hook[i - 1].next) {
         AgHook h = t->hook[i - 1];
         AgVar got = h.function(g, h.context);
         if (check_replacement(t, id, got)) g = got;
     }
-    leave_scope(t, was);
+    leave(t, was);
     if (!t->failed && g.id != whole.id) replace_entry(s, id, g);
     forget_temporaries(s, mark);
 }
@@ -504,6 +510,11 @@ static void complete(Sweep *s, uint32_t id) {
 /* ---- the sweep ---- */
 
 static bool open_table(Sweep *s) {
+    if (s->t->sweeps > AG_MAX_SWEEPS) {
+        ag_fail(s->t, "grad: more than %d sweeps inside each other, as of a hook that sweeps through "
+                      "its own variable", AG_MAX_SWEEPS);
+        return false;
+    }
     size_t n = (size_t)s->top - s->low + 1;
     s->memory = ag_buffer_take(s->t, n * sizeof *s->table);
     if (!s->memory) {
@@ -699,7 +710,7 @@ static void set_targets(Sweep *s) {
         e->need = e->sink = true;
         set_entry(e, &leaf->grad, NULL);
     }
-    for (uint32_t i = 0; i < t->n_watched; i++) {
+    for (uint32_t i = 0; i < t->n_watched && t->sweeps == 1; i++) {
         AgWatch *w = &t->watch[i];
         if (w->only_name) continue;
         w->grad = tensor_nil();
@@ -711,7 +722,7 @@ static void set_targets(Sweep *s) {
 
 static void keep_watched(Sweep *s) {
     AgTape *t = s->t;
-    for (uint32_t i = 0; i < t->n_watched && !t->failed; i++) {
+    for (uint32_t i = 0; i < t->n_watched && t->sweeps == 1 && !t->failed; i++) {
         AgWatch *w = &t->watch[i];
         if (w->only_name || w->id > s->top || !entry_of(s, w->id)->present) continue;
         const Tensor *g = &entry_of(s, w->id)->value;
@@ -749,6 +760,10 @@ static AgVar ones(AgTape *t, AgVar y) {
 
 static void backward(AgTape *t, AgVar loss) {
     if (!ag_check_floats(t, "result", 1, &loss)) return;
+    if (t->checkpoint) {
+        ag_fail(t, "backward: inside a checkpoint, whose function runs twice");
+        return;
+    }
     if (ag_numel(loss) != 1) {
         char shape[TENSOR_DESCRIBE_SIZE];
         ag_fail(t, "backward: the loss is %s, wants one element",

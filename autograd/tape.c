@@ -302,6 +302,8 @@ static void forget_since(AgTape *t, AgTapeMark mark) {
 static const char *why_no_release(const AgTape *t, AgTapeMark mark) {
     if (mark.tape != t) return "the mark is of another tape";
     if (mark.epoch < t->reset_epoch) return "the mark is older than the last reset";
+    if (mark.nodes < t->floor)
+        return "the mark is from before the gradient rule, the hook or the checkpoint that runs";
     /* What stood there when the mark was made was released since, and the place used anew. */
     if (mark.nodes > t->n || mark.scopes > t->n_scopes ||
         mark.memory.bytes > tensor_arena_bytes(t->arena) ||

@@ -84,6 +84,7 @@ enum {
     AG_MAX_SCOPES = 64,      /* nesting */
     AG_MAX_FRAMES = 32,      /* of a backtrace */
     AG_SIZE_CLASSES = 256,
+    AG_MAX_SWEEPS = 128,     /* inside each other, in hooks and checkpoints; likewise checkpoints */
     AG_SPAN = 5,             /* backward passes one graph may span without a warning */
 };
 
@@ -131,6 +132,7 @@ struct AgTape {
     size_t limit;         /* of memory, or 0 */
 
     int sweeps;           /* depth of nesting */
+    uint32_t floor;       /* the first node of the rule, hook or checkpoint that runs */
     bool bound_inside;    /* a key got a variable inside a rule */
     bool recycle;         /* results of ops go into the sweep's buffers */
     AgBuffer *free_buffer[AG_SIZE_CLASSES];

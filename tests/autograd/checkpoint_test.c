@@ -1,5 +1,6 @@
 /* Checkpoints: the same bits in less memory. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 #include "autograd/inspect.h"
@@ -269,6 +270,65 @@ Test(checkpoint, hooks_set_inside_run_once_in_each_sweep) {
     cr_expect(tensor_is_nil(&inside));
 }
 
+/* Halves the gradient of its input and of the parameter. */
+static void hooks_operands(AgTape *tape, void *context, int n, const AgVar *in, int n_out,
+                           AgVar *out) {
+    (void)n, (void)n_out;
+    AgVar w0 = weight(tape);
+    ag_hook(in[0], clip, context);
+    ag_hook(w0, clip, context);
+    out[0] = ag_mul(w0, in[0]);
+}
+
+Test(checkpoint, hooks_of_its_operands_run_wherever_their_gradients_are_added_up) {
+    int calls = 0;
+    AgVar x0 = scalar(2), x = ag_square(x0), out;
+    ag_checkpoint(hooks_operands, &calls, 1, &x, 1, &out);
+    AgVar y = ag_add(out, ag_add(ag_square(x), ag_exp(x))), g; /* x has parts already */
+    cr_assert(ag_grad(y, (AgVar){0}, 1, &x, &g, false), "%s", ag_tape_error(t));
+    cr_expect_float_eq(ag_item(g), 1.5 / 2 + 8 + exp(4), 1e-12);
+    cr_expect_eq(calls, 1);
+    wg = 100;
+    cr_assert(ag_backward(out), "%s", ag_tape_error(t));
+    cr_expect_eq(wg, 100 + 4 / 2.);
+}
+
+Test(checkpoint, a_parameter_is_what_it_was_bound_to_in_the_first_run) {
+    AgVar a = scalar(5), b = scalar(7), x = scalar(2), both[] = {x, a}, out, g[2];
+    ag_bind(t, &wv, a);
+    ag_checkpoint(cubic, NULL, 1, &x, 1, &out);
+    ag_bind(t, &wv, b);
+    for (int n = 1; n <= 2; n++) {
+        cr_assert(ag_grad(out, (AgVar){0}, n, both, g, false), "%s", ag_tape_error(t));
+        cr_expect_eq(ag_item(g[0]), 5 * 12);
+        cr_expect_eq(ag_item(weight(t)), 7);
+    }
+    cr_expect_eq(ag_item(g[1]), 8);
+}
+
+/* The square of the derivative of w x^3. */
+static void squared_slope(AgTape *tape, void *context, int n, const AgVar *in, int n_out,
+                          AgVar *out) {
+    (void)n;
+    AgVar y[3], g;
+    if (context) ag_checkpoint(cubic, NULL, 1, in, n_out, y);
+    else cubic(tape, NULL, 1, in, n_out, y);
+    ag_grad(y[0], (AgVar){0}, 1, in, &g, true);
+    out[0] = ag_square(g);
+}
+
+Test(checkpoint, its_function_may_use_gradients_of_its_own) {
+    for (int nested = 0; nested < 2; nested++) {
+        ag_tape_reset(t);
+        AgVar x = scalar(2), w0 = weight(t), in[] = {x, w0}, out, g[2];
+        ag_checkpoint(squared_slope, nested ? &nested : NULL, 1, &x, 1, &out); /* 9 w^2 x^4 */
+        cr_expect_float_eq(ag_item(out), 324, 1e-9);
+        cr_assert(ag_grad(out, (AgVar){0}, 2, in, g, false), "%s", ag_tape_error(t));
+        cr_expect_float_eq(ag_item(g[0]), 648, 1e-9);
+        cr_expect_float_eq(ag_item(g[1]), 432, 1e-9);
+    }
+}
+
 /* ---- what goes wrong ---- */
 
 static AgVar outside;
@@ -305,6 +365,27 @@ static void changes(AgTape *tape, void *context, int n, const AgVar *in, int n_o
     (void)tape, (void)n, (void)n_out;
     int *calls = context;
     out[0] = ++*calls > 1 ? ag_unsqueeze(in[0], 0) : ag_square(in[0]);
+}
+
+static void counts(AgTape *tape, void *calls, int n, const AgVar *in, int n_out, AgVar *out) {
+    (void)tape, (void)n, (void)n_out;
+    out[0] = ag_mul(in[0], ag_affine(in[0], 1, ++*(int *)calls));
+}
+static void goes_back(AgTape *tape, void *context, int n, const AgVar *in, int n_out, AgVar *out) {
+    (void)context, (void)n, (void)n_out;
+    out[0] = ag_mul(in[0], weight(tape));
+    ag_backward(out[0]);
+}
+static AgTapeMark before;
+static void releases(AgTape *tape, void *context, int n, const AgVar *in, int n_out, AgVar *out) {
+    (void)context, (void)n, (void)n_out;
+    out[0] = ag_square(in[0]);
+    ag_tape_release(tape, before, 1, out);
+}
+static void calls_itself(AgTape *tape, void *context, int n, const AgVar *in, int n_out,
+                         AgVar *out) {
+    (void)tape;
+    ag_checkpoint(calls_itself, context, n, in, n_out, out);
 }
 
 Test(checkpoint, a_variable_from_outside_is_an_error_and_no_missing_gradient) {
@@ -350,21 +431,34 @@ Test(checkpoint, says_what_is_wrong_with_it) {
         {cubic, 9, "checkpoint: 9 results, wants 1 to 8"},
         {cubic, 0, "checkpoint: 0 results"},
         {nothing, 1, "checkpoint: argument 0 is the failed variable"},
+        {goes_back, 1, "backward: inside a checkpoint"},
+        {releases, 1, "tape_release: the mark is from before the gradient rule, the hook or the"},
+        {calls_itself, 1, "checkpoint: more than 128 inside each other"},
         {resets, 1, "tape_reset: inside a gradient rule, a hook or a checkpoint"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ag_tape_reset(t);
+        before = ag_tape_mark(t);
         AgVar x = scalar(2), out[9];
         ag_checkpoint(bad[i].f, NULL, 1, &x, bad[i].n_out, out);
         EXPECT_ERROR(bad[i].error);
         cr_expect(!bad[i].n_out || !ag_ok(out[0]));
     }
-    ag_tape_reset(t);
-    int calls = 0;
-    AgVar x = scalar(2), y, g;
-    ag_checkpoint(changes, &calls, 1, &x, 1, &y);
-    cr_expect(!ag_grad(y, (AgVar){0}, 1, &x, &g, false));
-    EXPECT_ERROR("checkpoint: result 0 was f64[], and f64[1] when computed again");
+    struct {
+        AgCheckpointFunction f;
+        const char *error;
+    } again[] = {
+        {changes, "checkpoint: result 0 was f64[], and f64[1] when computed again"},
+        {counts, "checkpoint: result 0 has other values when computed again"},
+    };
+    for (int i = 0; i < 2; i++) {
+        ag_tape_reset(t);
+        int calls = 0;
+        AgVar x = scalar(2), y, g;
+        ag_checkpoint(again[i].f, &calls, 1, &x, 1, &y);
+        cr_expect(!ag_grad(y, (AgVar){0}, 1, &x, &g, false));
+        EXPECT_ERROR(again[i].error);
+    }
     AgVar none;
     ag_checkpoint(cubic, NULL, 0, NULL, 1, &none);
     cr_expect(!none.tape);

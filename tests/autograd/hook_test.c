@@ -1,5 +1,6 @@
 /* Hooks: the whole gradient of a variable, on its way. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 #include "autograd/inspect.h"
@@ -219,4 +220,74 @@ Test(hook, cannot_reset_the_tape) {
     ag_hook(y, resets, t);
     cr_expect(!ag_grad(y, (AgVar){0}, 1, &x, &g, false));
     EXPECT_ERROR("tape_reset: inside a gradient rule, a hook or a checkpoint");
+}
+
+static AgTapeMark before;
+static AgVar releases(AgVar g, void *context) {
+    (void)context;
+    AgTapeMark inside = ag_tape_mark(g.tape);
+    AgVar twice = ag_add(g, g);
+    cr_expect(ag_tape_release(g.tape, inside, 1, &twice), "%s", ag_tape_error(g.tape));
+    if (before.tape) ag_tape_release(g.tape, before, 0, NULL);
+    return twice;
+}
+
+Test(hook, may_release_to_its_own_marks_only) {
+    AgVar x = scalar(3), g;
+    for (int outer = 0; outer < 2; outer++) {
+        before = outer ? ag_tape_mark(t) : (AgTapeMark){0};
+        AgVar y = ag_square(x), z = ag_exp(y);
+        ag_hook(y, releases, NULL);
+        cr_expect_eq(ag_grad(z, (AgVar){0}, 1, &x, &g, false), !outer, "%s", ag_tape_error(t));
+        if (!outer) cr_expect_float_eq(ag_item(g), 12 * exp(9), 1e-9);
+    }
+    EXPECT_ERROR("tape_release: the mark is from before the gradient rule, the hook or the");
+}
+
+static AgVar sweeps_through(AgVar g, void *context) {
+    AgVar *v = context, inner;
+    ag_grad(v[1], (AgVar){0}, 1, &v[0], &inner, false);
+    return g;
+}
+
+Test(hook, that_sweeps_through_its_own_variable_is_an_error) {
+    AgVar x = scalar(3), y = ag_square(x), v[] = {x, ag_exp(y)}, g;
+    ag_hook(y, sweeps_through, v);
+    cr_expect(!ag_grad(v[1], (AgVar){0}, 1, &x, &g, false));
+    EXPECT_ERROR("grad: more than 128 sweeps inside each other");
+}
+
+static AgVar hooked;
+static AgVar hooks_again(AgVar g, void *calls) {
+    if (++*(int *)calls < 100) ag_hook(hooked, hooks_again, calls);
+    return g;
+}
+
+Test(hook, does_not_run_in_the_sweep_that_sets_it) {
+    for (int create_graph = 0; create_graph < 2; create_graph++) {
+        int calls = 0;
+        AgVar x = scalar(3), g;
+        hooked = ag_square(x);
+        ag_hook(hooked, hooks_again, &calls);
+        cr_assert(ag_grad(ag_exp(hooked), (AgVar){0}, 1, &x, &g, create_graph));
+        cr_expect_eq(calls, 1);
+    }
+}
+
+static AgVar goes_back(AgVar g, void *loss) {
+    ag_backward(*(AgVar *)loss);
+    return g;
+}
+
+Test(hook, that_goes_back_itself_adds_to_parameters_but_leaves_watches_alone) {
+    AgVar w = weight(1), y = ag_square(w), v = ag_exp(w), other = sum(ag_affine(v, 3, 0));
+    ag_watch(v, "v");
+    ag_watch(y, "y");
+    ag_hook(y, goes_back, &other);
+    wg[0] = 0;
+    cr_assert(ag_backward(sum(y)), "%s", ag_tape_error(t));
+    cr_expect_float_eq(wg[0], 4 + 3 * exp(2), 1e-12);
+    Tensor dv = ag_watched(t, "v"), dy = ag_watched(t, "y");
+    cr_expect(tensor_is_nil(&dv));
+    cr_expect_eq(tensor_get(&dy, 0), 1);
 }

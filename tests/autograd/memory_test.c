@@ -6,14 +6,26 @@
 
 static float value[64 * 64], grad[64 * 64], in[32 * 64];
 
-static double step(AgTape *t) {
-    ag_tape_reset(t);
-    int64_t square[] = {64, 64}, batch[] = {32, 64};
+static AgVar weight(AgTape *t) {
+    int64_t square[] = {64, 64};
     AgLeaf leaf = {"w", tensor_wrap(value, TENSOR_F32, 2, square),
                    tensor_wrap(grad, TENSOR_F32, 2, square), NULL};
+    return ag_leaf(t, value, &leaf);
+}
+
+static void product(AgTape *t, void *context, int n, const AgVar *x, int n_out, AgVar *y) {
+    (void)context, (void)n, (void)n_out;
+    y[0] = ag_tanh(ag_matmul(x[0], weight(t)));
+}
+
+static double step(AgTape *t) {
+    ag_tape_reset(t);
+    int64_t batch[] = {32, 64};
     Tensor x = tensor_wrap(in, TENSOR_F32, 2, batch);
     ag_scope_push(t, "loop");
-    AgVar w = ag_leaf(t, value, &leaf), h = ag_input(t, &x);
+    AgVar h = ag_input(t, &x);
+    ag_checkpoint(product, NULL, 1, &h, 1, &h);
+    AgVar w = weight(t);
     for (int i = 0; i < 200; i++) {
         ag_scope_step(t, i);
         AgVar a = ag_matmul(h, ag_transpose(w, 0, 1));
