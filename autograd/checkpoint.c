@@ -296,7 +296,7 @@ static void checkpoint(AgTape *t, AgCheckpointFunction f, void *context, int n, 
     for (int k = 0; k < n_out; k++) made[k] = ag_failed(t);
     run_first(t, &run, &o, made);
     if (!t->failed && !t->no_grad) record(t, &run, &o, made);
-    if (!run.outer) tensor_arena_release(t->scratch, scratch); /* else outer's list lies there, too */
+    if (!run.outer) tensor_arena_release(t->scratch, scratch); /* outer's list lies there, too */
     for (int k = 0; k < n_out && !t->failed; k++) out[k] = made[k];
 }
 

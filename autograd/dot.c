@@ -127,5 +127,5 @@ bool ag_tape_write_dot(AgTape *t, FILE *file) {
     bool ok = grad != NULL;
     free(grad);
     ag_listing_close(&l);
-    return ok && !ferror(file);
+    return ok && fflush(file) == 0 && !ferror(file);
 }

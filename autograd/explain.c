@@ -71,7 +71,7 @@ static void write_scope(FILE *file, const AgTape *t, uint32_t id) {
     const AgNode *n = ag_node(t, id);
     char where[1024] = "";
     if (!n->leaf) ag_scope_text(t, n->scope, n->step, where, sizeof where);
-    fprintf(file, "  %s", where);
+    fprintf(file, "  %s", ag_one_line(where));
 }
 
 static void write_formula(FILE *file, const AgListing *l, uint32_t id) {
@@ -163,5 +163,5 @@ bool ag_tape_explain(AgTape *t, FILE *file) {
     write_forward(file, &l);
     bool ok = write_backward(file, &l);
     ag_listing_close(&l);
-    return ok && !ferror(file);
+    return ok && fflush(file) == 0 && !ferror(file);
 }

@@ -511,8 +511,8 @@ static void complete(Sweep *s, uint32_t id) {
 
 static bool open_table(Sweep *s) {
     if (s->t->sweeps > AG_MAX_SWEEPS) {
-        ag_fail(s->t, "grad: more than %d sweeps inside each other, as of a hook that sweeps through "
-                      "its own variable", AG_MAX_SWEEPS);
+        ag_fail(s->t, "grad: more than %d sweeps inside each other, as of a hook that sweeps "
+                      "through its own variable", AG_MAX_SWEEPS);
         return false;
     }
     size_t n = (size_t)s->top - s->low + 1;

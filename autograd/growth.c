@@ -41,8 +41,7 @@ static void warn(AgTape *t, uint32_t carrier, long long nodes) {
              "NnState, or reset the tape",
              AG_SPAN, nodes, (double)ag_tape_bytes(t) / (1 << 20), where, ag_node_name(n), carrier,
              (long long)t->n_backwards - 1);
-    for (char *c = t->warning; *c; c++)
-        if ((unsigned char)*c < ' ') *c = '?';
+    ag_one_line(t->warning);
     if (t->on_warning) t->on_warning(t->warning, t->warning_context);
 }
 

@@ -32,8 +32,9 @@ bool ag_tape_keep_gradients(AgTape *t, bool on);
  * Operands without a name show as OP#NODE; a name given twice is followed by #NODE too.  The
  * terms of a gradient stand with the op they came through, in the order in which they were added
  * up; `seed` is the gradient the sweep began with.  A tensor of more than 8 elements shows the
- * first and last three.  Constants that no recorded op uses are left out.
- * False: the stream fails or memory is out (not recorded on the tape). */
+ * first and last three.  Constants that no recorded op uses are left out.  Control characters in
+ * names show as `?`, and names end after 115 bytes.
+ * False: the stream fails, which is flushed, or memory is out (not recorded on the tape). */
 bool ag_tape_explain(AgTape *t, FILE *file);
 
 /* ---- as a picture ----------------------------------------------------------- */

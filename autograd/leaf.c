@@ -277,7 +277,7 @@ const char *ag_str(AgVar v, char *buf, size_t n) {
     if (numel && used >= 0 && (size_t)used < n)
         snprintf(buf + used, n - (size_t)used, " mean %.6g min %.6g max %.6g nan %lld",
                  nan ? (double)NAN : sum / (double)numel, low, high, (long long)nan);
-    return buf;
+    return n ? ag_one_line(buf) : buf;
 }
 
 bool ag_write(FILE *file, AgVar v) {

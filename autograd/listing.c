@@ -52,7 +52,8 @@ bool ag_listing_shows(const AgListing *l, uint32_t id) {
 
 const char *ag_listing_name(const AgListing *l, uint32_t id, char *buf, size_t n) {
     const AgNode *node = ag_node(l->t, id);
-    if (node->name && !l->repeated[id]) snprintf(buf, n, "%s", node->name);
-    else snprintf(buf, n, "%.100s#%u", ag_node_name(node), id);
+    snprintf(buf, n - sizeof "#4294967295", "%s", ag_node_name(node));
+    size_t used = strlen(ag_one_line(buf));
+    if (!node->name || l->repeated[id]) snprintf(buf + used, n - used, "#%u", id);
     return buf;
 }

@@ -14,7 +14,8 @@ bool ag_listing_open(AgListing *l, const AgTape *t);
 void ag_listing_close(AgListing *l);
 /* False for constants that have no part in anything. */
 bool ag_listing_shows(const AgListing *l, uint32_t id);
-/* The name it was given, with its number if another has the same; or OP#NUMBER. */
+/* The name it was given, with its number if another has the same; or OP#NUMBER.  One line; n is
+ * AG_LISTING_NAME, and longer names are cut. */
 const char *ag_listing_name(const AgListing *l, uint32_t id, char *buf, size_t n);
 enum { AG_LISTING_NAME = 128 };
 

@@ -156,6 +156,18 @@ const char *ag_scope_text(const AgTape *t, uint32_t scope, int64_t step, char *b
     return buf;
 }
 
+char *ag_one_line(char *text) {
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ') *c = '?';
+    size_t n = strlen(text), lead = n;
+    while (lead > 0 && ((unsigned char)text[lead - 1] & 0xC0) == 0x80) lead--;
+    if (lead-- == 0) return text;
+    unsigned char c = (unsigned char)text[lead];
+    size_t whole = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
+    if (n - lead < whole) text[lead] = 0;
+    return text;
+}
+
 /* Every error passes here: one place for a breakpoint. */
 static void record_error(AgTape *t, const char *format, va_list args) {
     if (t->failed) return;
@@ -168,8 +180,7 @@ static void record_error(AgTape *t, const char *format, va_list args) {
     size_t used = (size_t)snprintf(t->error, sizeof t->error, "%s%s", from > where ? "..." : "",
                                    from);
     vsnprintf(t->error + used, sizeof t->error - used, format, args);
-    for (char *c = t->error; *c; c++) /* one line, whatever names hold */
-        if ((unsigned char)*c < ' ') *c = '?';
+    ag_one_line(t->error);
 #if HAVE_BACKTRACE
     t->n_frames = backtrace(t->frame, AG_MAX_FRAMES);
 #endif

@@ -175,6 +175,9 @@ void *ag_grow(void *array, uint32_t n, uint32_t *cap, size_t size);
 void ag_fail_memory(AgTape *t, const char *what, size_t bytes);
 /* "lm/lstm/l0 step 12: " for scope and step; "" at the root. */
 const char *ag_scope_text(const AgTape *t, uint32_t scope, int64_t step, char *buf, size_t n);
+/* Makes text one line: `?` for control characters, which names may hold, and nothing of a UTF-8
+ * character that was cut at the end.  Returns text. */
+char *ag_one_line(char *text);
 /* False, with the error recorded, when a borrowed input or a parameter up to id `top` no longer
  * holds what it held in the forward pass. */
 bool ag_check_unchanged(AgTape *t, uint32_t top);

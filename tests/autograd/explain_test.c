@@ -340,3 +340,41 @@ Test(explain, a_scope_opened_inside_a_step_keeps_the_number_it_had) {
     char text[AG_STR_SIZE];
     cr_expect_eq(strncmp(ag_str(x, text, sizeof text), "lm step 1/cell: ", 16), 0, "%s", text);
 }
+
+Test(explain, names_of_any_bytes_stay_on_their_line_and_whole_characters) {
+    char name[200], text[AG_STR_SIZE];
+    for (int start = 0; start < 4; start++) {
+        ag_tape_reset(t);
+        AgVar x = ag_scalar(t, TENSOR_F64, 3), y = ag_square(x);
+        size_t n = (size_t)start;
+        memset(name, 'a', n);
+        for (; n + 4 < sizeof name; n += 4) memcpy(name + n, "\xf0\x9f\x98\x80", 5);
+        ag_name(x, "a\nb\x1b[31m");
+        ag_name(y, name);
+        ag_scope_push(t, "lm\n");
+        ag_name(ag_exp(y), name); /* twice: with its number */
+        ag_scope_pop(t);
+        cr_expect(strstr(ag_str(x, text, sizeof text), "a?b?[31m"), "%s", text);
+        bool (*writers[])(AgTape *, FILE *) = {ag_tape_explain, ag_tape_write_dot};
+        for (int i = 0; i < 2; i++) {
+            char *all = text_of(writers[i]);
+            cr_expect(strstr(all, "a?b?[31m"), "%s", all);
+            cr_expect_eq(count(all, "\x9f"), count(all, "\x80"), "a character is cut: %s", all);
+            cr_expect(count(all, "\x9f") > 40);
+            if (i == 0) cr_expect_eq(count(all, "\n"), 6, "%s", all);
+            free(all);
+        }
+    }
+}
+
+Test(explain, a_stream_that_fails_is_reported_however_little_is_written) {
+    ag_square(ag_scalar(t, TENSOR_F64, 3));
+    bool (*writers[])(AgTape *, FILE *) = {ag_tape_explain, ag_tape_write_dot};
+    for (int i = 0; i < 2; i++) {
+        FILE *full = fopen("/dev/full", "w");
+        if (!full) return;
+        cr_expect(!writers[i](t, full));
+        fclose(full);
+        cr_expect(ag_tape_ok(t));
+    }
+}
