@@ -794,8 +794,12 @@ static void backward(AgTape *t, AgVar loss) {
 bool ag_backward(AgVar loss) {
     AgTape *t = loss.tape;
     if (!t || t->failed) return false;
+    bool warned = t->warning[0];
     begin(t);
     backward(t, loss);
     end(t);
-    return !t->failed;
+    bool ok = !t->failed;
+    if (!warned && t->warning[0] && t->on_warning) /* which may reset the tape */
+        t->on_warning(t->warning, t->warning_context);
+    return ok;
 }

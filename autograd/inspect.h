@@ -67,18 +67,19 @@ bool ag_tape_trace_nan(AgTape *t, bool on);
 
 /* ---- warnings ----------------------------------------------------------------- */
 
-/* Has warnings told to f; NULL, the default: to nobody.  Kept over resets. */
+/* Has warnings told to f, at the end of the ag_backward they come from; NULL, the default: to
+ * nobody.  Kept over resets. */
 void ag_tape_on_warning(AgTape *t, void (*f)(const char *message, void *context), void *context);
-/* The last warning since the reset, one line, or "".  There is one so far: five ag_backward calls
- * in a row, without a reset, each went on into what the one before had gone through, so that
- * time and memory grow with every window:
+/* The last warning since the reset, one line, or "".  There is one so far: without a reset,
+ * of the last 16 windows (what is recorded from one ag_backward to the next) a call goes through
+ * five or more, and that number has grown five times: so will time and memory, with every window:
  *
  *     graph spans 5 backward passes and 12000 nodes (34.0 MiB): lm/lstm: h (node 9601, made
  *     before backward pass 4) still receives gradients; cut it with ag_detach or NnState, or
  *     reset the tape
  *
- * It names the latest variable that carried a gradient into the window before, and comes once
- * between two resets. */
+ * It names the latest variable from before the last ag_backward that got a gradient (a parameter
+ * has no history, and does not count), and comes once between two resets. */
 const char *ag_tape_warning(const AgTape *t);
 
 #ifdef __cplusplus

@@ -85,7 +85,8 @@ enum {
     AG_MAX_FRAMES = 32,      /* of a backtrace */
     AG_SIZE_CLASSES = 256,
     AG_MAX_SWEEPS = 128,     /* inside each other, in hooks and checkpoints; likewise checkpoints */
-    AG_SPAN = 5,             /* backward passes one graph may span without a warning */
+    AG_SPAN = 5,             /* times that the windows of one graph grow to a warning */
+    AG_WINDOWS = 16,         /* the latest ones, in which this is looked for */
 };
 
 struct AgTape {
@@ -119,8 +120,9 @@ struct AgTape {
     bool tracing;         /* now: not inside gradient rules, which are judged as a whole */
     AgCheckpointRun *checkpoint; /* the innermost that runs */
 
-    uint32_t bound[AG_SPAN]; /* t->n after the last backward passes, the latest first */
-    int n_bounds, crossed;   /* crossed: passes in a row that went on into the one before */
+    uint32_t bound[AG_WINDOWS]; /* t->n after the last backward passes, the latest first */
+    int n_bounds;
+    int span, grown;            /* most windows that a pass went through; how often that grew */
     int64_t n_backwards;     /* since the reset */
     char warning[512];
     void (*on_warning)(const char *message, void *context);

@@ -110,6 +110,69 @@ Test(growth, ways_that_do_not_carry_history_are_not_reported) {
     cr_expect_eq(warnings, 0, "%s", last);
 }
 
+Test(growth, is_noticed_when_other_passes_come_between) {
+    /* A second loss of the window, recorded after the first went back. */
+    AgVar h = scalar(.9);
+    for (int i = 0; i < 6; i++) {
+        h = window(h);
+        cr_assert(ag_backward(ag_square(h)) && ag_backward(ag_exp(h)));
+    }
+    cr_expect_eq(warnings, 1);
+    cr_expect(strstr(last, ": lm step 2: h (node"), "%s", last);
+    /* Another loss in every second window. */
+    ag_tape_reset(t);
+    for (int i = 0; i < 9; i++) {
+        cr_expect_eq(warnings, 1);
+        h = window(i ? h : scalar(.9));
+        cr_assert(ag_backward(i % 2 ? window(scalar(i)) : h));
+    }
+    cr_expect_eq(warnings, 2);
+    /* Two states in turn. */
+    ag_tape_reset(t);
+    AgVar state[] = {scalar(.9), scalar(.5)};
+    for (int i = 0; i < 9; i++) {
+        cr_expect_eq(warnings, 2);
+        state[i % 2] = window(state[i % 2]);
+        cr_assert(ag_backward(state[i % 2]));
+    }
+    cr_expect_eq(warnings, 3);
+    cr_expect(strstr(last, "made before backward pass 7)"), "%s", last);
+}
+
+Test(growth, one_loss_over_many_windows_is_not_reported) {
+    AgVar all = scalar(0);
+    for (int i = 0; i < 12; i++) {
+        AgVar h = window(scalar(i));
+        all = ag_add(all, h);
+        cr_assert(ag_backward(h));
+    }
+    for (int i = 0; i < 3; i++) {
+        cr_assert(ag_backward(ag_square(all)));
+        cr_assert(ag_backward(window(scalar(i))));
+    }
+    cr_expect_eq(warnings, 0, "%s", last);
+    /* Parts that are made when first needed, and used ever after. */
+    AgVar part[2];
+    for (int i = 0; i < 12; i++) {
+        if (i < 2) part[i] = ag_square(weight());
+        cr_assert(ag_backward(ag_mul(window(scalar(i)), i ? ag_add(part[0], part[1]) : part[0])));
+    }
+    cr_expect_eq(warnings, 0, "%s", last);
+}
+
+static void resets(const char *message, void *context) {
+    warned(message, context);
+    ag_tape_reset(t);
+}
+
+Test(growth, may_be_answered_by_a_reset) {
+    ag_tape_on_warning(t, resets, &one);
+    AgVar h = scalar(.9);
+    for (int pass = 1; pass <= 5; pass++) cr_assert(ag_backward(ag_square(h = window(h))));
+    cr_expect_eq(warnings, 1);
+    cr_expect(ag_tape_ok(t) && !ag_ok(h));
+}
+
 Test(growth, is_told_to_nobody_without_a_callback) {
     ag_tape_on_warning(t, NULL, NULL);
     AgVar h = scalar(.9);
