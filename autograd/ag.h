@@ -223,8 +223,9 @@ void ag_hook(AgVar v, AgVar (*hook)(AgVar grad, void *context), void *context);
  * in the first run, random ops draw the same numbers, and training and rows are as they were.
  * Checkpoints nest, up to 128 deep; f may call ag_grad.  Watches and names set inside end with
  * f; hooks set inside run in the second run's sweep.
- * Gradient: that of f, with the bits it has without a checkpoint; with create_graph it can be
- * differentiated again (then the second run's variables stay).
+ * Results are new variables: no gradient passes from one of them to another.
+ * Gradient: that of f, but for last bits where parts add up in another order; with create_graph
+ * it can be differentiated again (then the second run's variables stay).
  * Fails (the tape's error): f fails; f uses a variable of a float dtype that is neither among
  * `in` nor such a parameter (no gradient would reach it); a result has another shape or other
  * values in the second run; f calls ag_backward; n_out outside 1..8.  n < 1 gives variables
