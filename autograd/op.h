@@ -67,7 +67,8 @@ typedef struct {
     void *engine;
 } AgVjp;
 
-/* A sample input: random values in [lo, hi); integers for I64; 0 or 1 for U8. */
+/* A sample input: random values in [lo, hi), rounded to float, or in [-1, 1) where both are 0;
+ * integers in [lo, hi) for I64 and U8. */
 typedef struct {
     int ndim;
     int64_t shape[AG_SAMPLE_DIMS];

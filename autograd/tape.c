@@ -2,9 +2,12 @@
 #include "autograd/tape.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tensor/kernels.h"
 
 #if defined(__GLIBC__)
 #include <execinfo.h>
@@ -279,8 +282,8 @@ void *ag_tape_alloc(AgTape *t, size_t bytes) {
     return p;
 }
 
-Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
-                    AgBuffer **buffer) {
+static Tensor new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
+                        AgBuffer **buffer) {
     *buffer = NULL;
     if (!t->recycle) return ag_take_tensor(t, t->arena, dtype, ndim, shape);
     static char nothing; /* tensor_wrap checks the shape; the memory comes next */
@@ -289,6 +292,14 @@ Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape
     *buffer = ag_buffer_take(t, (size_t)tensor_numel(&value) * tensor_dtype_size(dtype));
     if (!*buffer) return tensor_nil();
     value.data = (*buffer)->memory;
+    return value;
+}
+
+Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
+                    AgBuffer **buffer) {
+    Tensor value = new_value(t, dtype, ndim, shape, buffer);
+    if (t->fill_nan && !tensor_is_nil(&value) && tensor_dtype_is_float(dtype))
+        tensor_fill(&value, (double)NAN);
     return value;
 }
 

@@ -129,6 +129,7 @@ struct AgTape {
     void *warning_context;
 
     bool training, no_grad, abort_on_error, check_borrowed;
+    bool fill_nan;        /* new float memory starts as NaN, so that what a kernel leaves shows */
     uint64_t seed, rng_step, draws;
     int64_t first_row, total_rows;
     size_t limit;         /* of memory, or 0 */

@@ -332,11 +332,11 @@ static bool repeated_index(const Case *c) {
     return false;
 }
 
-/* The only index of the axis with a wrong element, or the only one with a right element; or -1. */
-static int64_t only_index(const Case *c, Axis a, bool wrong) {
+/* The only index of the axis with a wrong element, or -1. */
+static int64_t only_index(const Case *c, Axis a) {
     int64_t only = -1;
     for (int64_t e = 0; e < c->x->n; e++) {
-        if (!c->x->known[e] || is_wrong(c, e) != wrong) continue;
+        if (!is_wrong(c, e)) continue;
         int64_t at = e / a.inner % a.size;
         if (only >= 0 && at != only) return -1;
         only = at;
@@ -352,7 +352,7 @@ static bool one_slice(const Case *c) {
     }
     for (int axis = 0; axis < c->x->arg->ndim; axis++) {
         Axis a = axis_of(c->x->arg, axis);
-        int64_t at = a.size > 1 ? only_index(c, a, true) : -1;
+        int64_t at = a.size > 1 ? only_index(c, a) : -1;
         if (at < 0) continue;
         c->run->r->axis = axis;
         gradcheck_fail(c->run, GRADCHECK_SLICE, "the gradient of %s is wrong at index %" PRId64
@@ -362,16 +362,33 @@ static bool one_slice(const Case *c) {
     return false;
 }
 
-/* No reason found.  That one index is right is worth a word: a recurrence whose last step alone is
- * right loses something on the way back. */
+/* Are all wrong elements at indices first..last of the axis, each of which has some, and some
+ * index is right? */
+static bool wrong_range(const Case *c, Axis a, int64_t *first, int64_t *last) {
+    int64_t indices = 0;
+    *first = *last = -1;
+    for (int64_t at = 0; at < a.size; at++) {
+        bool wrong = false;
+        for (int64_t e = 0; e < c->x->n && !wrong; e++)
+            wrong = e / a.inner % a.size == at && is_wrong(c, e);
+        if (!wrong) continue;
+        if (*first < 0) *first = at;
+        *last = at;
+        indices++;
+    }
+    return indices > 0 && indices < a.size && *last - *first + 1 == indices;
+}
+
+/* No reason found.  Where the wrong elements are is worth a word: a recurrence that is right from
+ * some step on loses something on the way back. */
 static void unexplained(const Case *c) {
-    char where[80] = "";
+    char where[96] = "";
     for (int axis = 0; axis < c->x->arg->ndim && !*where && c->wrong < c->known; axis++) {
+        int64_t first, last;
         Axis a = axis_of(c->x->arg, axis);
-        int64_t at = a.size > 2 ? only_index(c, a, false) : -1;
-        if (at >= 0)
-            snprintf(where, sizeof where, ", and right at index %" PRId64 " of axis %d only", at,
-                     axis);
+        if (a.size > 2 && a.size <= AXIS_TRIED && wrong_range(c, a, &first, &last))
+            snprintf(where, sizeof where, ", all at indices %" PRId64 " to %" PRId64 " of axis %d",
+                     first, last, axis);
     }
     gradcheck_fail(c->run, GRADCHECK_WRONG, "%" PRId64 " of %" PRId64
                    " derivatives of %s are wrong%s", c->wrong, c->known, c->x->name, where);
@@ -573,6 +590,19 @@ static bool diagnose_input(const Case *c, const Tools *t, bool *found) {
     return true;
 }
 
+/* The other inputs that are wrong, after the sentence about one. */
+static void name_others(GradcheckRun *run, int told) {
+    char *to = run->r->message;
+    size_t size = sizeof run->r->message, used = strlen(to);
+    const char *before = "; also wrong: ";
+    for (int i = 0; i < run->p->n_in && used < size; i++) {
+        Case c = {.run = run, .x = &run->in[i], .i = i};
+        if (i == told || !c.x->checked || !count(&c)) continue;
+        used += (size_t)snprintf(to + used, size - used, "%s%s", before, c.x->name);
+        before = ", ";
+    }
+}
+
 bool gradcheck_diagnose(GradcheckRun *run) {
     Tools t;
     GradcheckResult first = *run->r;
@@ -586,5 +616,6 @@ bool gradcheck_diagnose(GradcheckRun *run) {
         any = true;
     }
     if (!found) *run->r = first;
+    if (run->r->input >= 0) name_others(run, run->r->input);
     return true;
 }

@@ -213,6 +213,7 @@ static GradcheckReason open_function(Function *f, const Tensor *x, uint64_t seed
     if (!f->x || !f->in || !f->out || !f->var || !f->gx || !f->y)
         return say(why, size, GRADCHECK_ERROR, "out of memory");
     ag_tape_rng(f->tape, seed, 0);
+    f->tape->fill_nan = true;
     GradcheckReason reason = GRADCHECK_PASSED;
     for (int i = 0; i < f->n && reason == GRADCHECK_PASSED; i++) {
         reason = open_input(f, i, &x[i], why, size);
@@ -311,7 +312,7 @@ static void name_first_op(Function *f, GradcheckResult *r) {
     char why[GRADCHECK_MESSAGE_SIZE];
     if (call_function(f, why, sizeof why) != GRADCHECK_PASSED) return;
     AgTape *t = f->tape;
-    for (uint32_t id = 1, tried = 0; id < t->n && tried < OPS_TRIED; id++) {
+    for (uint32_t id = 1, tried = 0; id < t->n; id++) {
         const AgNode *n = ag_node(t, id);
         if (!n->record || n->record->first_out != id) continue;
         if (r->reason == GRADCHECK_NONFINITE && !is_finite(&n->value) &&
@@ -320,7 +321,7 @@ static void name_first_op(Function *f, GradcheckResult *r) {
             return;
         }
         GradcheckResult local;
-        tried++;
+        if (++tried == OPS_TRIED) return;
         if (!op_is_wrong(t, n->record, r->order, r->seed, &local)) continue;
         bool told = !strcmp(r->message, local.message); /* where the function is that op alone */
         blame(f, n, "the first op that is wrong", r);
@@ -329,6 +330,11 @@ static void name_first_op(Function *f, GradcheckResult *r) {
             snprintf(r->message + used, sizeof r->message - used, " (%.200s)", local.message);
         return;
     }
+    bool numbers = r->reason < GRADCHECK_NONDETERMINISTIC || r->reason == GRADCHECK_WRONG;
+    if (!numbers) return;
+    size_t used = strlen(r->message);
+    snprintf(r->message + used, sizeof r->message - used,
+             "; each op alone is right: is something detached, or copied from a value?");
 }
 
 /* ---- public ---- */

@@ -46,14 +46,10 @@ static void print_help(const char *program) {
 
 static bool out_of_memory(Run *run) { return tensor_error_set(&run->error, "out of memory"); }
 
-/* Relative to where the user stands: `bazel run` starts programs elsewhere, and says it. */
 static bool take_path(Run *run, char **path) {
-    const char *folder = *optarg == '/' ? NULL : getenv("BUILD_WORKING_DIRECTORY");
-    size_t size = (folder ? strlen(folder) + 1 : 0) + strlen(optarg) + 1;
     free(*path);
-    if (!(*path = malloc(size))) return out_of_memory(run);
-    snprintf(*path, size, "%s%s%s", folder ? folder : "", folder ? "/" : "", optarg);
-    return true;
+    *path = gradcheck_user_path(optarg);
+    return *path || out_of_memory(run);
 }
 
 static bool take_option(Run *run, int option) {

@@ -451,11 +451,23 @@ static bool write_report(const char *folder, const GradcheckReport *report, Tens
     return ok;
 }
 
+char *gradcheck_user_path(const char *path) {
+    const char *folder = *path == '/' ? NULL : getenv("BUILD_WORKING_DIRECTORY");
+    size_t size = (folder ? strlen(folder) + 1 : 0) + strlen(path) + 1;
+    char *whole = malloc(size);
+    if (whole) snprintf(whole, size, "%s%s%s", folder ? folder : "", folder ? "/" : "", path);
+    return whole;
+}
+
 bool gradcheck_report(const GradcheckReport *report, char *why, size_t size) {
     TensorError error;
-    const char *folder = getenv("GRADCHECK_REPORT_DIR");
-    if (!folder || !*folder || write_report(folder, report, &error)) return true;
-    return put_why(why, size, "GRADCHECK_REPORT_DIR: ", &error);
+    const char *named = getenv("GRADCHECK_REPORT_DIR");
+    if (!named || !*named) return true;
+    char *folder = gradcheck_user_path(named);
+    bool ok = folder ? write_report(folder, report, &error)
+                     : tensor_error_set(&error, "out of memory");
+    free(folder);
+    return ok || put_why(why, size, "GRADCHECK_REPORT_DIR: ", &error);
 }
 
 /* ---- cases ---- */

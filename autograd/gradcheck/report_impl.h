@@ -10,6 +10,10 @@ typedef bool GradcheckWriter(FILE *file, int n, const GradcheckReport *reports);
 bool gradcheck_write_file(const char *path, GradcheckWriter *write, int n,
                           const GradcheckReport *reports, TensorError *error);
 
+/* A path as seen from where the user stands: `bazel run` starts programs elsewhere, and says it.
+ * The caller frees it; NULL: out of memory. */
+char *gradcheck_user_path(const char *path);
+
 /* A decimal number without a sign, and nothing else. */
 bool gradcheck_read_seed(const char *text, uint64_t *seed);
 

@@ -235,7 +235,7 @@ static bool prod_vjp(AgVjp *v) {
 static const AgSample prod_samples[] = {
     AG_AXES_SAMPLES(AG_OVER, .5, 1.5),
     AG_SCALAR_SAMPLES(AG_OVER, -1, 1),
-    {"zeros", 1, {AG_IN(0, 0, 3, 3)}, AG_OVER(false, 1, {0}), NULL},
+    {"zeros", 1, {AG_IN(0, 1e-300, 3, 3)}, AG_OVER(false, 1, {0}), NULL},
     {"of nothing", 1, {AG_IN(-1, 1, 3, 0)}, AG_OVER(false, 1, {1}), NULL},
     {0},
 };

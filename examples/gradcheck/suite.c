@@ -32,7 +32,7 @@ Test(broken, each_fails_for_its_reason) {
 Test(broken, messages_name_what_is_wrong) {
     EXPECT_SAYS(lstm_gate_order, "input 1 (w_ih), axis 0 cut into 4 blocks, has them in wrong "
                                  "places: 2 holds 3, 3 holds 2");
-    EXPECT_SAYS(lstm_carry_lost, "right at index 2 of axis 0 only");
+    EXPECT_SAYS(lstm_carry_lost, "all at indices 0 to 1 of axis 0");
     EXPECT_SAYS(swiglu_forgets_beta_in_network, "the first op that is wrong: swiglu in layer1");
     EXPECT_SAYS(swiglu_wrong_second_order, "swiglu, matrix, second order: ");
     EXPECT_SAYS(swiglu_sums_too_much, "gave f64[3] for argument 1, which is f64[2,3]");

@@ -126,6 +126,43 @@ Test(opcheck, refuses_an_op_without_samples) {
     cr_assert(!r.ok && strstr(r.message, "error samples: there are none"), "%s", r.message);
 }
 
+Test(opcheck, draws_floats_of_a_sample_without_a_range_from_minus_1_to_1) {
+    static const Cube far_off = {77, false, false};
+    static const AgSample samples[] = {
+        {"no range", 1, {{.ndim = 1, .shape = {4}}}, &far_off, sizeof far_off, NULL},
+        {0},
+    };
+    OpcheckReport r = check_cube(samples, cube_errors);
+    cr_assert_eq(r.result.reason, GRADCHECK_FACTOR, "%s", r.message);
+}
+
+static bool idle_value(AgCall *c) { return (void)c, true; }
+
+Test(opcheck, sees_a_result_that_is_never_written) {
+    AgOp idle = {.name = "idle", .doc = "?", .signature = "f:f", .shape = cube_shape,
+                 .value = idle_value, .vjp = cube_vjp, .errors = cube_errors,
+                 .samples = CUBE_SAMPLES({1, false, false})};
+    OpcheckReport r;
+    cr_assert(!opcheck(&idle, NULL, &r));
+    cr_assert_eq(r.result.reason, GRADCHECK_NONFINITE, "%s", r.message);
+    idle.name = NULL;
+    cr_assert(!opcheck(&idle, NULL, &r) && strstr(r.message, "name: there is none"), "%s", r.message);
+}
+
+static bool forgetful_vjp(AgVjp *v) {
+    v->gin[0] = ag_affine(ag_square(v->in[0]), 3, 0);
+    return true;
+}
+
+Test(opcheck, says_of_a_rule_that_forgets_the_cotangent_just_that) {
+    AgOp op = {.name = "cube", .doc = "x^3", .signature = "f:f", .shape = cube_shape,
+               .value = cube_value, .vjp = forgetful_vjp, .errors = cube_errors,
+               .samples = CUBE_SAMPLES({1, false, false})};
+    OpcheckReport r;
+    cr_assert(!opcheck(&op, NULL, &r));
+    cr_assert_eq(r.result.reason, GRADCHECK_NOT_LINEAR, "%s", r.message);
+}
+
 Test(opcheck, refuses_a_malformed_signature) {
     const char *const bad[] = {"f", NULL, "f:", "x:f"};
     for (int i = 0; i < 4; i++) {

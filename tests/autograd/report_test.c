@@ -415,6 +415,16 @@ Test(report, each_pair_of_names_has_a_file_of_its_own) {
     closedir(open);
 }
 
+Test(report, under_bazel_run_a_relative_folder_is_the_users) {
+    GradcheckReport report = sample("a", "b", true);
+    char why[512] = "";
+    setenv("BUILD_WORKING_DIRECTORY", folder, 1);
+    setenv("GRADCHECK_REPORT_DIR", ".", 1);
+    cr_expect(gradcheck_report(&report, why, sizeof why), "%s", why);
+    unsetenv("BUILD_WORKING_DIRECTORY");
+    cr_expect_eq(count_files(), 1);
+}
+
 Test(report, a_folder_that_is_none_is_named) {
     GradcheckReport report = sample("a", "b", true);
     char why[512] = "";
