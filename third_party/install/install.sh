@@ -27,7 +27,7 @@ esac
 
 # Bazel's copy of what is installed; a test starts in it.
 for files in "$0.runfiles/unroll" "$PWD" ''; do
-    [[ ! -f $files/install/headers.txt ]] || break
+    [[ ! -f $files/third_party/install/headers.txt ]] || break
 done
 [[ $files ]] || fail "$0.runfiles is missing"
 cd "$files"
@@ -40,11 +40,11 @@ put() {
 
 while read -r header; do
     put 644 "$header" "include/unroll/$header"
-done <install/headers.txt
-for library in install/*.a; do
+done <third_party/install/headers.txt
+for library in third_party/install/*.a; do
     put 644 "$library" "lib/${library##*/}"
 done
-for description in install/*.pc; do
+for description in third_party/install/*.pc; do
     put 644 "$description" "lib/pkgconfig/${description##*/}"
 done
 put 644 LICENSE share/doc/unroll/LICENSE
