@@ -6,21 +6,10 @@
 #include <string.h>
 
 #include "autograd/gradcheck/opcheck.h"
-
-static char *read_all(const char *path) {
-    FILE *file = fopen(path, "rb");
-    cr_assert(file, "%s cannot be opened", path);
-    size_t room = 1 << 20, n;
-    char *text = calloc(1, room);
-    cr_assert(text);
-    n = fread(text, 1, room - 1, file);
-    cr_assert(n < room - 1);
-    fclose(file);
-    return text;
-}
+#include "tests/support/read_text.h"
 
 Test(coverage, the_page_is_current) {
-    char *now = NULL, *page = read_all("docs/op_coverage.md");
+    char *now = NULL, *page = read_text("docs/op_coverage.md");
     size_t size;
     FILE *file = open_memstream(&now, &size);
     cr_assert(file);

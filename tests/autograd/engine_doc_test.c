@@ -4,23 +4,15 @@
 #include <string.h>
 
 #include "autograd/inspect.h"
+#include "tests/support/read_text.h"
 
 static AgTape *t;
 static char *doc, *source;
 
-static char *read_file(const char *path) {
-    FILE *f = fopen(path, "rb");
-    cr_assert(f, "no %s", path);
-    char *text = calloc(1, 1 << 20);
-    cr_assert_lt(fread(text, 1, (1 << 20) - 1, f), (size_t)(1 << 20) - 1);
-    fclose(f);
-    return text;
-}
-
 static void start(void) {
     t = ag_tape_new();
-    doc = read_file("docs/engine.md");
-    source = read_file("tests/autograd/engine_doc_test.c");
+    doc = read_text("docs/engine.md");
+    source = read_text("tests/autograd/engine_doc_test.c");
 }
 static void stop(void) {
     ag_tape_free(t);
@@ -187,7 +179,7 @@ Test(engine_doc, the_functions_do_what_it_says) {
     int fd = mkstemp(path);
     cr_assert(fd >= 0);
     cr_expect(draw(path));
-    char *dot = read_file(path);
+    char *dot = read_text(path);
     cr_expect(strstr(dot, "digraph tape"));
     free(dot);
     remove(path);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "autograd/inspect.h"
+#include "tests/support/read_text.h"
 
 static AgTape *t;
 static void start(void) { t = ag_tape_new(); }
@@ -79,19 +80,10 @@ static AgVar example(void) {
 
 /* ---- golden ---- */
 
-static char *read_file(const char *path) {
-    FILE *f = fopen(path, "rb");
-    cr_assert(f, "no %s", path);
-    char *text = calloc(1, 1 << 20);
-    cr_assert_lt(fread(text, 1, (1 << 20) - 1, f), (size_t)(1 << 20) - 1);
-    fclose(f);
-    return text;
-}
-
 Test(explain, an_lstm_of_three_steps_as_in_the_golden_text) {
     ag_tape_keep_gradients(t, true);
     cr_assert(ag_backward(example()), "%s", ag_tape_error(t));
-    char *text = text_of(ag_tape_explain), *golden = read_file("tests/autograd/explain_lstm.txt");
+    char *text = text_of(ag_tape_explain), *golden = read_text("tests/autograd/explain_lstm.txt");
     cr_expect_str_eq(text, golden);
     free(text);
     free(golden);

@@ -11,6 +11,7 @@
 #include "examples/gradcheck/broken_cases.h"
 #include "examples/gradcheck/cases.h"
 #include "examples/gradcheck/swiglu.h"
+#include "tests/support/read_text.h"
 
 /* ---- the page's own programs ---- */
 
@@ -85,15 +86,6 @@ static bool show_error_bar(FILE *out) {
 
 /* ---- the comparison ---- */
 
-static char *read_file(const char *path) {
-    FILE *f = fopen(path, "rb");
-    cr_assert(f, "no %s", path);
-    char *text = calloc(1, 1 << 18);
-    cr_assert_lt(fread(text, 1, (1 << 18) - 1, f), (size_t)(1 << 18) - 1);
-    fclose(f);
-    return text;
-}
-
 static bool starts(const char *text, const char *with) {
     return !strncmp(text, with, strlen(with));
 }
@@ -164,7 +156,7 @@ static char *all_sources(void) {
         "examples/gradcheck/suite.c", "examples/gradcheck/check.c"};
     char *all = calloc(1, 1 << 20);
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        char *text = read_file(paths[i]);
+        char *text = read_text(paths[i]);
         strcat(all, text);
         free(text);
     }
@@ -172,7 +164,7 @@ static char *all_sources(void) {
 }
 
 Test(gradcheck_doc, shows_code_that_is_compiled_and_what_it_prints) {
-    char *doc = read_file("docs/gradcheck.md");
+    char *doc = read_text("docs/gradcheck.md");
     shown = everything_printed();
     sources = all_sources();
     cr_expect_gt(for_each_block(doc, "", expect_shown), GRADCHECK_REASONS);
@@ -183,7 +175,7 @@ Test(gradcheck_doc, shows_code_that_is_compiled_and_what_it_prints) {
 }
 
 Test(gradcheck_doc, explains_every_reason_with_its_message) {
-    char *doc = read_file("docs/gradcheck.md");
+    char *doc = read_text("docs/gradcheck.md");
     for (int i = GRADCHECK_PASSED + 1; i < GRADCHECK_REASONS; i++) {
         char heading[80], message[80];
         const char *code = gradcheck_reason_code((GradcheckReason)i);
