@@ -1,4 +1,5 @@
 /* arrays.c -- the arrays of a check: memory, fences, cotangents. */
+#include <errno.h>
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -115,7 +116,7 @@ static bool open_array(GradcheckRun *run, GradcheckArray *x, GradArg *a, const c
 }
 
 static bool is_listed(const GradcheckOptions *o, int i) {
-    for (int k = 0; k < o->n_inputs; k++)
+    for (int k = 0; o->inputs && k < o->n_inputs; k++)
         if (o->inputs[k] == i) return true;
     return !o->inputs;
 }
@@ -183,11 +184,19 @@ static bool check_options(GradcheckRun *run) {
     return true;
 }
 
+bool gradcheck_read_seed(const char *text, uint64_t *seed) {
+    size_t n = strlen(text);
+    errno = 0;
+    if (n == 0 || strspn(text, "0123456789") != n) return false;
+    unsigned long long x = strtoull(text, NULL, 10);
+    if (errno == ERANGE || x > UINT64_MAX) return false;
+    *seed = x;
+    return true;
+}
+
 bool gradcheck_seed(uint64_t *seed) {
     const char *text = getenv("GRADCHECK_SEED");
-    char *end = NULL;
-    if (*seed == 0 && text && *text) *seed = strtoull(text, &end, 10);
-    return !end || !*end;
+    return *seed != 0 || !text || !*text || gradcheck_read_seed(text, seed);
 }
 
 static bool set_seed(GradcheckRun *run) {

@@ -65,7 +65,9 @@ bool gradcheck_fail(GradcheckRun *run, GradcheckReason reason, const char *forma
 /* arrays.c */
 bool gradcheck_open(GradcheckRun *run);   /* false: a failure was recorded */
 void gradcheck_close(GradcheckRun *run);
-/* Where it is 0, the environment's.  False: that is no number. */
+/* A decimal number without a sign, and nothing else. */
+bool gradcheck_read_seed(const char *text, uint64_t *seed);
+/* Where it is 0, the environment's.  False: that is no number, and it stays 0. */
 bool gradcheck_seed(uint64_t *seed);
 bool gradcheck_is_float(int dtype);
 size_t gradcheck_size_of(int dtype);

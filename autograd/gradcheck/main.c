@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/gradcheck/core.h"
 #include "autograd/gradcheck/report_impl.h"
 
 enum { PASSED, FAILED, WRONG_CALL };

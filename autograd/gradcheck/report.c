@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "autograd/gradcheck/core.h"
 #include "autograd/gradcheck/report_impl.h"
 #include "data/utf8.h"
 
@@ -173,16 +174,6 @@ static json_t *seed_to_json(uint64_t seed) {
     char digits[24];
     snprintf(digits, sizeof digits, "%" PRIu64, seed);
     return json_string(digits);
-}
-
-bool gradcheck_read_seed(const char *text, uint64_t *seed) {
-    size_t n = strlen(text);
-    errno = 0;
-    if (n == 0 || strspn(text, "0123456789") != n) return false;
-    unsigned long long x = strtoull(text, NULL, 10);
-    if (errno == ERANGE || x > UINT64_MAX) return false;
-    *seed = x;
-    return true;
 }
 
 static bool reason_of_json(const json_t *value, GradcheckReason *reason) {

@@ -14,7 +14,4 @@ bool gradcheck_write_file(const char *path, GradcheckWriter *write, int n,
  * The caller frees it; NULL: out of memory. */
 char *gradcheck_user_path(const char *path);
 
-/* A decimal number without a sign, and nothing else. */
-bool gradcheck_read_seed(const char *text, uint64_t *seed);
-
 #endif

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "autograd/op.h"
@@ -302,6 +303,16 @@ static int dropped(AgTape *t, const AgVar *x, AgVar *y, void *context) {
     (void)t, (void)context;
     y[0] = ag_square(ag_dropout(x[0], .5, 0));
     return 1;
+}
+
+Test(gradcheck, refuses_a_seed_that_is_no_number_in_both_orders) {
+    Tensor in[] = {x34()};
+    GradcheckResult r;
+    setenv("GRADCHECK_SEED", "7x", 1);
+    cr_expect(!gradcheck(dropped, NULL, 1, in, NULL, &r) && r.reason == GRADCHECK_ERROR);
+    cr_expect(strstr(r.message, "GRADCHECK_SEED is `7x`"), "%s", r.message);
+    cr_expect(!gradgradcheck(dropped, NULL, 1, in, NULL, &r) && r.reason == GRADCHECK_ERROR);
+    unsetenv("GRADCHECK_SEED");
 }
 
 Test(gradcheck, keeps_the_mask_of_dropout_while_it_differentiates) {
