@@ -91,6 +91,8 @@ bool gradcheck_gradient(GradcheckRun *run, double *const *to);
 /* differences.c */
 bool gradcheck_measure_noise(GradcheckRun *run);
 bool gradcheck_measure_roughness(GradcheckRun *run); /* sets rough, and the noise if it is */
+/* max(1, |x|) of element e of input i: what steps are in proportion to. */
+double gradcheck_reach(const GradcheckRun *run, int i, int64_t e);
 /* The derivative of L by element e of input i, or with e < 0 along in[].along, and its bar; looks
  * twice where it is not what is expected.  *bent: the slopes from the two sides seem to differ,
  * which gradcheck_kink makes sure of. */

@@ -106,8 +106,9 @@ static bool constant_factor(const Case *c) {
     double product = 0, squares = 0;
     for (int64_t e = 0; e < x->n; e++) {
         if (!x->known[e]) continue;
-        product += x->analytic[e] * x->numeric[e];
-        squares += x->numeric[e] * x->numeric[e];
+        double share = x->numeric[e] / x->scale; /* whose square cannot over- or underflow */
+        product += x->analytic[e] / x->scale * share;
+        squares += share * share;
     }
     double factor = product / squares;
     if (!isfinite(factor) || factor == 0) return false;

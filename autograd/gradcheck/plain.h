@@ -28,7 +28,8 @@
  * input (or along random directions) it takes central differences at steps h, h/2, h/4 and
  * extrapolates them to h = 0 (Richardson); how far the extrapolations still move, and the noise
  * of L measured at x, give the numeric derivative an error bar.  Where the bar is wide, steps 8
- * times smaller are tried.  A derivative is wrong if it lies outside the bar.
+ * times smaller are tried, and of steps that disagree the smaller are believed.  A derivative
+ * is wrong if it lies outside the bar.
  * The same values tell the slope from the right from that from the left: where the two differ, the
  * function has a kink at x, whatever its gradient there is said to be.
  *
@@ -98,7 +99,7 @@ typedef enum {
     GRADCHECK_SHAPE,           /* a result or gradient has the wrong shape or dtype */
     GRADCHECK_NONFINITE,       /* NaN or infinity */
     GRADCHECK_KINK,            /* not differentiable at x, or within the smallest step of it */
-    GRADCHECK_NOISE,           /* the gradient lies below the noise of the arithmetic */
+    GRADCHECK_NOISE,           /* the noise of the arithmetic is no less than 3 % of the gradient */
     GRADCHECK_WRONG,           /* wrong, in none of these ways */
     GRADCHECK_ERROR,           /* the function failed, a bad option, out of memory */
     GRADCHECK_REASONS
@@ -113,8 +114,9 @@ typedef struct {
     double step;       /* h, for |x_i| up to 1, and in proportion above; 0: 0.02, and 0.1 where an
                           input or result is F32 */
     double rtol, atol; /* allowed besides the error bar: atol + rtol max(|numeric|, |analytic|) */
-    int directions;    /* 0: every element of every input; K: along K random unit directions
-                          through all inputs at once, for models too large for the former */
+    int directions;    /* 0: every element of every input; K: along K random directions of
+                          length 1 (in units of max(1, |x_i|)) through all inputs at once, for
+                          models too large for the former */
     const int *inputs; /* NULL: all; else the n_inputs inputs to check: the others are constants */
     int n_inputs;
     uint64_t seed;     /* of cotangents and directions; 0: the environment's GRADCHECK_SEED, or 0 */

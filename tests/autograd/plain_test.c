@@ -75,6 +75,11 @@ static double large(double x) { return 1e30 * exp(x); }
 static double far(double x) { return sin(x); }
 static double oscillating(double x) { return sin(300 * x); }
 static double oscillating_slope(double x) { return 300 * cos(300 * x); }
+static double fast(double x) { return sin(1e5 * x); }
+static double fast_slope(double x) { return 1e5 * cos(1e5 * x); }
+static double immense(double x) { return 1e200 * exp(x); }
+static double minute(double x) { return 1e-200 * exp(x); }
+static double root_slope(double x) { return .5 / sqrt(x); }
 static double ramp(double x) { return x > 0 ? x : 0; }
 static double step_up(double x) { return x > 0; }
 static double flat(double x) { return (void)x, 3; }
@@ -88,6 +93,9 @@ Test(plain, needs_no_tolerances_for_right_gradients_of_any_scale) {
         {tiny_slope, tiny_slope, -2, 2}, {large, large, -2, 2}, {far, cos, 1e3, 1e4},
         {oscillating, oscillating_slope, -1, 1}, {inverse, minus_square_inverse, .01, 3},
         {ramp, step_up, -1, 1}, {flat, zero, -1, 1}, {square, twice, -1e-8, 1e-8},
+        {log, inverse, 1e-9, 1e-8}, {sqrt, root_slope, 1e-9, 1e-8}, {far, cos, 1e6, 1e6 + 9},
+        {fast, fast_slope, -1, 1}, {immense, immense, -1, 1}, {minute, minute, -1, 1},
+        {same, one, -1e300, 1e300}, {square, twice, -1e150, 1e150},
     };
     for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
         Elementwise e;
@@ -96,6 +104,33 @@ Test(plain, needs_no_tolerances_for_right_gradients_of_any_scale) {
         cr_expect(r.ok && r.checked == 14, "case %zu: %s", i, r.message);
         cr_expect_lt(r.abs_error, 1e-6 * fabs(r.numeric) + 1e-9 * e.f(right[i].to) + 1e-9);
     }
+}
+
+static double twice_minute(double x) { return 2 * minute(x); }
+static double offset(double x) { return 1e12 + sin(x); }
+static double twice_cos(double x) { return 2 * cos(x); }
+static double two(double x) { return (void)x, 2; }
+
+/* Whatever the scale of inputs and results, by elements and along directions. */
+Test(plain, never_passes_twice_the_right_gradient) {
+    const struct {
+        double (*f)(double), (*slope)(double);
+        double to;
+        GradcheckReason reason;
+    } wrong[] = {
+        {minute, twice_minute, 1, GRADCHECK_FACTOR}, {same, two, 1e300, GRADCHECK_FACTOR},
+        {same, two, 1e-300, GRADCHECK_FACTOR}, {offset, twice_cos, 1, GRADCHECK_NOISE},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        for (int directions = 0; directions <= 3; directions += 3)
+            for (int n = 1; n <= 33; n += 4) {
+                Elementwise e;
+                open_case(&e, wrong[i].f, wrong[i].slope, GRADCHECK_F64, n, -wrong[i].to,
+                          wrong[i].to * .9);
+                GradcheckResult r = check(&e, &(GradcheckOptions){.directions = directions});
+                cr_expect_eq(r.reason, wrong[i].reason, "case %zu, n %d, %d directions: %s", i, n,
+                             directions, r.message);
+            }
 }
 
 static double slope_error;
@@ -157,7 +192,7 @@ Test(plain, says_so_at_a_kink_whether_the_gradient_picks_a_side_or_not) {
     GradcheckResult r = check(&e, NULL);
     cr_assert_eq(r.reason, GRADCHECK_KINK, "%s", r.message);
     cr_assert(strstr(r.message, " from the right and 0 from the left"), "%s", r.message);
-    open_case(&e, ramp, step_up, GRADCHECK_F64, 3, -1e-9, 2e-9);
+    open_case(&e, ramp, step_up, GRADCHECK_F64, 3, -1e-12, 2e-12);
     cr_assert_eq(check(&e, NULL).reason, GRADCHECK_KINK);
     open_case(&e, ramp, step_up, GRADCHECK_F64, 2, -1e-3, 1e-3); /* far enough to resolve */
     cr_assert(check(&e, NULL).ok);
@@ -200,8 +235,11 @@ Test(plain, repeats_a_run_by_its_seed) {
     GradcheckResult c = check(&e, NULL);
     cr_assert_eq(c.numeric, a.numeric);
     cr_assert_eq(c.seed, 5);
-    setenv("GRADCHECK_SEED", "five", 1);
-    cr_assert_eq(check(&e, NULL).reason, GRADCHECK_ERROR);
+    const char *const none[] = {"five", "5x", "-5", " 5", "18446744073709551616"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        setenv("GRADCHECK_SEED", none[i], 1);
+        cr_expect_eq(check(&e, NULL).reason, GRADCHECK_ERROR, "%s", none[i]);
+    }
     unsetenv("GRADCHECK_SEED");
 }
 
@@ -257,6 +295,8 @@ Test(plain, leaves_out_constants_and_inputs_that_are_not_listed) {
     p.in[1].flags = 0;
     r = check_product(&p, &(GradcheckOptions){.inputs = (int[]){0}, .n_inputs = 1});
     cr_assert(r.ok && r.checked == 3, "%s", r.message);
+    r = check_product(&p, &(GradcheckOptions){.inputs = NULL, .n_inputs = 1}); /* all */
+    cr_assert_eq(r.input, 1, "%s", r.message);
 }
 
 Test(plain, tells_setting_from_adding) {
