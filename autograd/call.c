@@ -11,7 +11,7 @@ static bool is_kind(char c) { return c == 'f' || c == 'i' || c == 'm' || c == 'a
 
 char ag_input_kind(const char *signature, int i) {
     int k = 0;
-    while (k < i && signature[k + 1] != '*') k++;
+    while (k < i && signature[k] != ':' && signature[k + 1] != '*') k++;
     return signature[k];
 }
 

@@ -118,7 +118,7 @@ struct AgOp {
 
 /* True if a signature has the form above. */
 bool ag_signature_ok(const char *signature);
-/* The kind letter of input i, with what `*` stands for. */
+/* The kind letter of input i, with what `*` stands for; a colon where there is no such input. */
 char ag_input_kind(const char *signature, int i);
 
 /* Calls an op.  Inputs carry the tape; t serves where there are none, and may be NULL

@@ -54,23 +54,38 @@ static GradcheckReason reason_of(const AgTape *t) {
 
 /* ---- inputs ---- */
 
-static TensorDtype dtype_named(const char *name) {
-    for (int d = TENSOR_F32; d <= TENSOR_U8; d++)
-        if (!strcmp(name, tensor_dtype_name((TensorDtype)d))) return (TensorDtype)d;
-    return TENSOR_F64;
+static bool dtype_named(const char *name, TensorDtype *dtype) {
+    for (int d = TENSOR_F32; d <= TENSOR_U8; d++) {
+        *dtype = (TensorDtype)d;
+        if (!strcmp(name, tensor_dtype_name(*dtype))) return true;
+    }
+    return false;
 }
 
-static TensorDtype dtype_of(const AgOp *op, const AgSampleIn *in, int i) {
-    if (in->dtype) return dtype_named(in->dtype);
-    char kind = ag_input_kind(op->signature, i);
-    return kind == 'i' ? TENSOR_I64 : kind == 'm' ? TENSOR_U8 : TENSOR_F64;
+/* The dtype of input i, whose description must make sense. */
+static bool read_input(Run *k, int i, TensorDtype *dtype) {
+    const AgSampleIn *in = &k->sample->in[i];
+    if (in->ndim < 0 || in->ndim > AG_SAMPLE_DIMS)
+        return fail(k, "inputs", "input %d has %d axes, 0 to %d are possible", i, in->ndim,
+                    AG_SAMPLE_DIMS);
+    for (int d = 0; d < in->ndim; d++)
+        if (in->shape[d] < 0)
+            return fail(k, "inputs", "input %d: size %lld of axis %d", i, (long long)in->shape[d],
+                        d);
+    char kind = ag_input_kind(k->op->signature, i);
+    *dtype = kind == 'i' ? TENSOR_I64 : kind == 'm' ? TENSOR_U8 : TENSOR_F64;
+    return !in->dtype || dtype_named(in->dtype, dtype) ||
+           fail(k, "inputs", "input %d: no dtype is called `%s`", i, in->dtype);
 }
 
 /* Floats hold values that F32 can hold too, so that both dtypes start from the same numbers. */
 static bool draw_inputs(Run *k) {
+    if (k->sample->n_in < 0 || k->sample->n_in > AG_SAMPLE_IN)
+        return fail(k, "inputs", "%d of them, 0 to %d are possible", k->sample->n_in, AG_SAMPLE_IN);
     for (int i = 0; i < k->sample->n_in; i++) {
         const AgSampleIn *s = &k->sample->in[i];
-        TensorDtype dtype = dtype_of(k->op, s, i);
+        TensorDtype dtype = TENSOR_F64;
+        if (!read_input(k, i, &dtype)) return false;
         Tensor x = tensor_new(k->arena, dtype, s->ndim, s->shape);
         if (tensor_is_nil(&x)) return fail(k, "inputs", "out of memory");
         TensorRngKey key = {k->o.seed, 0, (uint64_t)i};

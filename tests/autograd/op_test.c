@@ -126,6 +126,30 @@ Test(opcheck, refuses_an_op_without_samples) {
     cr_assert(!r.ok && strstr(r.message, "error samples: there are none"), "%s", r.message);
 }
 
+Test(opcheck, refuses_a_malformed_sample) {
+    const struct {
+        AgSample sample;
+        const char *message;
+    } bad[] = {
+        {{.name = "a", .n_in = 1, .in = CUBE_INPUT}, NULL},
+        {{.name = "a", .n_in = -1}, "-1 of them"},
+        {{.name = "a", .n_in = 100}, "100 of them"},
+        {{.name = "a", .n_in = 1, .in = {{.ndim = 6}}}, "input 0 has 6 axes"},
+        {{.name = "a", .n_in = 1, .in = {{.ndim = 1, .shape = {-2}}}}, "size -2 of axis 0"},
+        {{.name = "a", .n_in = 1, .in = {{.dtype = "f46"}}}, "no dtype is called `f46`"},
+        {{.name = "a", .n_in = 6}, "6 arguments"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        AgSample samples[2] = {bad[i].sample};
+        Cube options = {1, false, false};
+        samples[0].options = &options;
+        samples[0].options_size = sizeof options;
+        OpcheckReport r = check_cube(samples, cube_errors);
+        cr_expect_eq(r.ok, !bad[i].message, "%zu: %s", i, r.message);
+        cr_expect(r.ok || strstr(r.message, bad[i].message), "%zu: %s", i, r.message);
+    }
+}
+
 Test(opcheck, draws_floats_of_a_sample_without_a_range_from_minus_1_to_1) {
     static const Cube far_off = {77, false, false};
     static const AgSample samples[] = {
