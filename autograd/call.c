@@ -130,6 +130,7 @@ static bool run_value(AgCall *c, Results *r) {
         Tensor made = ag_new_value(c->tape, y->dtype, y->ndim, y->shape, &r->buffer[k]);
         if (tensor_is_nil(&made)) return no_result(c, k);
         *y = made;
+        if (c->tape->fill_nan) ag_fill_nan(y);
     }
     TensorArenaMark scratch = tensor_arena_mark(c->scratch);
     ag_apply_limit(c->tape, c->scratch);

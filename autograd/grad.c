@@ -234,6 +234,7 @@ Tensor ag_vjp_raw(AgVjp *v, int i) {
         ag_fail(v->tape, "%s: out of memory for the gradient of argument %d", v->op->name, i);
         return g;
     }
+    if (v->tape->fill_nan) ag_fill_nan(&g);
     uint32_t id = ag_push_node(v->tape, &g, buffer);
     if (!id) return tensor_nil();
     v->gin[i] = ag_var_of(v->tape, id);

@@ -282,8 +282,8 @@ void *ag_tape_alloc(AgTape *t, size_t bytes) {
     return p;
 }
 
-static Tensor new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
-                        AgBuffer **buffer) {
+Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
+                    AgBuffer **buffer) {
     *buffer = NULL;
     if (!t->recycle) return ag_take_tensor(t, t->arena, dtype, ndim, shape);
     static char nothing; /* tensor_wrap checks the shape; the memory comes next */
@@ -295,12 +295,8 @@ static Tensor new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *s
     return value;
 }
 
-Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
-                    AgBuffer **buffer) {
-    Tensor value = new_value(t, dtype, ndim, shape, buffer);
-    if (t->fill_nan && !tensor_is_nil(&value) && tensor_dtype_is_float(dtype))
-        tensor_fill(&value, (double)NAN);
-    return value;
+void ag_fill_nan(const Tensor *x) {
+    if (tensor_dtype_is_float(x->dtype)) tensor_fill(x, (double)NAN);
 }
 
 /* ---- marks ---- */

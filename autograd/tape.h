@@ -129,7 +129,7 @@ struct AgTape {
     void *warning_context;
 
     bool training, no_grad, abort_on_error, check_borrowed;
-    bool fill_nan;        /* new float memory starts as NaN, so that what a kernel leaves shows */
+    bool fill_nan;        /* memory for a kernel starts as NaN, so that what it leaves shows */
     uint64_t seed, rng_step, draws;
     int64_t first_row, total_rows;
     size_t limit;         /* of memory, or 0 */
@@ -187,6 +187,7 @@ bool ag_check_unchanged(AgTape *t, uint32_t top);
 /* A value buffer: of the sweep if t->recycle (then *buffer is set), else of the arena. */
 Tensor ag_new_value(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape,
                     AgBuffer **buffer);
+void ag_fill_nan(const Tensor *x); /* if it is of a float dtype */
 /* Of the sweep; grad.c.  A buffer comes with no uses; the last drop gives it back. */
 AgBuffer *ag_buffer_take(AgTape *t, size_t bytes);
 void ag_buffer_drop(AgTape *t, AgBuffer *b);
