@@ -580,6 +580,9 @@ static void run_program(Ran *ran, const char *program, const GradcheckCase *case
 
 static bool crash(GradcheckResult *result) { return (void)result, _exit(77), false; }
 
+static bool leave(GradcheckResult *result) { return exit(0), (void)result, true; }
+static const GradcheckCase leaving[] = {{"a", "leaves", leave}, {NULL, NULL, NULL}};
+
 static const GradcheckCase all[] = {{"tanh", "vector", right}, {"tanh", "negative", wrong},
                                     {"other", "vector", right}, {NULL, NULL, NULL}};
 static const GradcheckCase good[] = {{"tanh", "vector", right}, {NULL, NULL, NULL}};
@@ -606,6 +609,12 @@ Test(report, main_runs_its_cases_and_ends_with_0_or_1) {
     has(ran.out, "\nok      other/vector: ");
     has(ran.out, "\n2 passed, 1 failed\n");
     cr_expect_str_eq(ran.err, "");
+}
+
+Test(report, main_is_not_content_with_a_case_that_ends_the_program) {
+    MAIN(leaving);
+    cr_expect_eq(ran.status, 1);
+    has(ran.err, "a/leaves ended the program");
 }
 
 Test(report, main_lists_and_chooses_cases) {
