@@ -54,14 +54,12 @@ static void move_to(FILE *file, const AgTape *t, Cluster *at, int *depth, const 
     while (common < n && common < *depth && at[common].scope == path[common].scope &&
            at[common].step == path[common].step)
         common++;
-    while (*depth > common) {
-        fputs("}\n", file);
-        --*depth;
+    for (int d = *depth; d > common; d--) fputs("}\n", file);
+    for (int d = common; d < n; d++) {
+        at[d] = path[d];
+        open_cluster(file, t, path[d]);
     }
-    while (*depth < n) {
-        at[*depth] = path[*depth];
-        open_cluster(file, t, path[(*depth)++]);
-    }
+    *depth = n;
 }
 
 /* ---- nodes and edges ---- */

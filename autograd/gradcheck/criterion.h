@@ -12,20 +12,19 @@
 
 #include "autograd/gradcheck/report.h"
 
+/* The assertion stands in the macro, so that a failure shows the line of the test. */
 #define GRADCHECK_TEST(suite, name)                                                           \
     static bool gradcheck_of_##suite##_##name(GradcheckResult *result);                       \
     Test(suite, name) {                                                                       \
-        gradcheck_criterion(#suite, #name, gradcheck_of_##suite##_##name);                    \
+        GradcheckCase gradcheck_case = {#suite, #name, gradcheck_of_##suite##_##name};        \
+        GradcheckReport gradcheck_done;                                                       \
+        char gradcheck_why[1024];                                                             \
+        bool gradcheck_ok = gradcheck_run_case(&gradcheck_case, &gradcheck_done,              \
+                                               gradcheck_why, sizeof gradcheck_why);          \
+        cr_assert(gradcheck_ok, "%s", gradcheck_done.result.ok                                \
+                                          ? gradcheck_why                                     \
+                                          : gradcheck_done.result.message);                   \
     }                                                                                         \
     static bool gradcheck_of_##suite##_##name(GradcheckResult *result)
-
-static inline void gradcheck_criterion(const char *suite, const char *name,
-                                       bool (*run)(GradcheckResult *result)) {
-    GradcheckCase c = {suite, name, run};
-    GradcheckReport report;
-    char why[1024];
-    bool ok = gradcheck_run_case(&c, &report, why, sizeof why);
-    cr_assert(ok, "%s", report.result.ok ? why : report.result.message);
-}
 
 #endif
