@@ -222,5 +222,6 @@ static const AgSample cast_errors[] = {
 const AgOp ag_op_cast = {"cast",   "another dtype", "a:?",        cast_shape,  cast_value,
                          cast_vjp, NULL,            cast_samples, cast_errors, false};
 AgVar ag_cast(AgVar x, TensorDtype dtype) {
+    if (ag_ok(x) && ag_dtype(x) == dtype) return x;
     return ag_apply1(&ag_op_cast, 1, &x, &dtype, sizeof dtype);
 }

@@ -184,7 +184,8 @@ static bool prod_value(AgCall *c) {
 /* The product of all but one is not y / x, which fails at zeros.  Instead the factors, along
  * axis 0, are multiplied in pairs, the products in pairs, and so on; on the way back the
  * gradient of each product is multiplied with the other factor.  That is n products and their
- * differentiable ops, so every higher derivative is right at zeros too. */
+ * differentiable ops, so every higher derivative is right at zeros too.  Floats are multiplied in
+ * double, as their product is: pairs may leave the range that the whole stays in. */
 static AgVar prod_gradient(AgVar x, AgVar g) {
     int64_t n = ag_dim(x, 0), half = n / 2;
     if (n == 1 || !ag_ok(x)) return ag_unsqueeze(g, 0);
@@ -226,9 +227,10 @@ static bool prod_vjp(AgVjp *v) {
         back[order[d]] = d;
         moved[d] = x->shape[order[d]];
     }
-    AgVar factors = ag_reshape(ag_permute(v->in[0], order), ndim, flat);
-    AgVar g = prod_gradient(factors, ag_reshape(v->gout[0], ndim - 1, flat + 1));
-    v->gin[0] = ag_permute(ag_reshape(g, n, moved), back);
+    AgVar factors = ag_reshape(ag_permute(ag_cast(v->in[0], TENSOR_F64), order), ndim, flat);
+    AgVar gout = ag_reshape(ag_cast(v->gout[0], TENSOR_F64), ndim - 1, flat + 1);
+    AgVar g = ag_reshape(prod_gradient(factors, gout), n, moved);
+    v->gin[0] = ag_cast(ag_permute(g, back), x->dtype);
     return true;
 }
 

@@ -252,6 +252,16 @@ Test(value, of_extremes_and_products) {
 }
 
 /* One zero in the first row, two in the second: no quotient y / x would do. */
+Test(value, products_of_floats_that_balance_have_finite_gradients) {
+    float factors[] = {1e30f, 1e-30f, 1e30f, 1e-30f};
+    Tensor four = tensor_wrap(factors, TENSOR_F32, 1, (int64_t[]){4});
+    AgVar x = ag_input(t, &four), y = ag_prod(x, AG_ALL_AXES, false), g;
+    cr_assert(ag_grad(y, (AgVar){0}, 1, &x, &g, false), "%s", ag_tape_error(t));
+    cr_expect_float_eq(ag_item(y), 1, 1e-6);
+    for (int i = 0; i < 4; i++)
+        cr_expect_float_eq(tensor_get(ag_value(g), i) * (double)factors[i], 1, 1e-6);
+}
+
 Test(value, products_have_right_derivatives_at_zeros) {
     AgVar x = MATRIX(2, 3, 0., 2., 3., 0., 0., 5.), w = MATRIX(2, 3, 1., 2., 3., 4., 5., 6.);
     AgVar g = gradient(ag_prod(x, AG_AXES(1), false), x, true);
