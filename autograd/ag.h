@@ -480,7 +480,8 @@ AgVar ag_full(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape, doub
 AgVar ag_arange(AgTape *t, TensorDtype dtype, double start, double stop, double step);
 /* index I64 [..] -> [.., n]: 1 at the index, 0 elsewhere.  Fails: an index outside 0..n-1. */
 AgVar ag_one_hot(AgVar index, int64_t n, TensorDtype dtype);
-/* Conversion as tensor_convert's; x itself if it has that dtype.  Gradient, between float types: g converted back */
+/* Conversion as tensor_convert's; x itself if it has that dtype.  Gradient, between float types: g
+ * converted back */
 AgVar ag_cast(AgVar x, TensorDtype dtype);
 
 /* ---- losses and noise --------------------------------------------------------- */

@@ -283,7 +283,7 @@ static bool check_history(AgVjp *v, uint32_t first) {
 #undef IS_TIED
     tensor_arena_release(t->scratch, mark);
     if (!ok)
-        ag_fail(t, "%s: no second derivative: its rule gives a gradient that ops do not compute from "
+        ag_fail(t, "%s: no second derivative: its rule gives a gradient that no ops compute from "
                 "dL/dy", v->op->name);
     return ok;
 }

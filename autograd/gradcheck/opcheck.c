@@ -37,6 +37,9 @@ static bool fail(Run *k, const char *check, const char *format, ...) {
     va_start(args, format);
     vsnprintf(to + used, n - (size_t)used, format, args);
     va_end(args);
+    used = (int)strlen(to);
+    if (!strstr(to, "(seed "))
+        snprintf(to + used, n - (size_t)used, " (seed %llu)", (unsigned long long)k->o.seed);
     if (k->r->result.reason == GRADCHECK_PASSED) k->r->result.reason = GRADCHECK_ERROR;
     snprintf(k->r->result.message, sizeof k->r->result.message, "%.1000s", to);
     return k->r->ok = k->r->result.ok = false;
@@ -440,8 +443,8 @@ static bool check_sample(Run *k, AgTape *t) {
     if (!run_wanted(k, t, k->in, order, &base) || !check_twice_same_bits(k, t, &base.fast))
         return false;
     if (order == 2 &&
-        (!check_compose(k, t, &base.fast) || !check_differences(k, "second order", true) || !check_alone(k, t, &base.fast) ||
-         !check_repeats(k))) return false;
+        (!check_compose(k, t, &base.fast) || !check_differences(k, "second order", true) ||
+         !check_alone(k, t, &base.fast) || !check_repeats(k))) return false;
     if (!check_forms(k, t, &base)) return false;
     count_covered(k, order);
     return true;

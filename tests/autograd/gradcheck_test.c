@@ -161,6 +161,25 @@ Test(gradcheck, walks_the_tape_to_the_first_op_that_is_wrong) {
               gradgradcheck(chain, &right, 1, in, NULL, &r), "%s", r.message);
 }
 
+/* ---- functions that are made of ops, without one of their own ---- */
+
+static int all_parts(AgTape *t, const AgVar *x, AgVar *y, void *context) {
+    AgVar part[3];
+    (void)t, (void)context;
+    if (!ag_split(x[0], 1, 3, (int64_t[]){1, 0, 2}, part)) return 0;
+    y[0] = ag_square(part[0]);
+    y[1] = ag_tanh(part[1]);
+    y[2] = ag_exp(part[2]);
+    return 3;
+}
+
+Test(gradcheck, holds_for_split_in_both_orders) {
+    Tensor in[] = {x23()};
+    GradcheckResult r;
+    cr_assert(gradcheck(all_parts, NULL, 1, in, NULL, &r), "%s", r.message);
+    cr_assert(gradgradcheck(all_parts, NULL, 1, in, NULL, &r), "%s", r.message);
+}
+
 /* ---- strides ---- */
 
 static bool blind_value(AgCall *c) {

@@ -187,6 +187,14 @@ Test(opcheck, says_of_a_rule_that_forgets_the_cotangent_just_that) {
     cr_assert_eq(r.result.reason, GRADCHECK_NOT_LINEAR, "%s", r.message);
 }
 
+Test(opcheck, says_the_seed_whatever_fails) {
+    const OpcheckOptions o = {.seed = 9};
+    AgOp no_samples = {.name = "cube", .signature = "f:f", .shape = cube_shape};
+    OpcheckReport r;
+    cr_assert(!opcheck(&no_samples, &o, &r));
+    cr_assert(strstr(r.message, "(seed 9)") && strstr(r.result.message, "(seed 9)"), "%s", r.message);
+}
+
 Test(opcheck, refuses_a_malformed_signature) {
     const char *const bad[] = {"f", NULL, "f:", "x:f"};
     for (int i = 0; i < 4; i++) {

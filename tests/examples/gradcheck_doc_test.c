@@ -15,6 +15,30 @@
 
 /* ---- the page's own programs ---- */
 
+static bool cube_shape(AgCall *c) { return ag_out_like(c, 0, c->in[0]); }
+static bool cube_value(AgCall *c) {
+    for (int64_t i = 0; i < tensor_numel(c->in[0]); i++)
+        tensor_set(&c->out[0], i, pow(tensor_get(c->in[0], i), 3));
+    return true;
+}
+static bool cube_vjp(AgVjp *v) {
+    v->gin[0] = ag_mul(v->gout[0], ag_affine(ag_square(v->in[0]), 3, 0));
+    return true;
+}
+static const AgSample cube_samples[] = {
+    {"matrix", 1, {{.ndim = 2, .shape = {3, 4}}}, NULL, 0, NULL}, {0}};
+static const AgSample cube_errors[] = {
+    {"integers", 1, {{.ndim = 1, .shape = {2}, .dtype = "i64"}}, NULL, 0, "wants f32 or f64"}, {0}};
+static const AgOp cube = {.name = "cube", .doc = "x^3", .signature = "f:f", .shape = cube_shape,
+                          .value = cube_value, .vjp = cube_vjp, .samples = cube_samples,
+                          .errors = cube_errors};
+
+static bool check_cube(void) {
+    OpcheckReport cube_report;
+    if (!opcheck(&cube, NULL, &cube_report)) return puts(cube_report.message), false;
+    return true;
+}
+
 static bool check_my_op(FILE *out) {
     OpcheckReport report;
     bool ok = opcheck(&swiglu_op, NULL, &report);
@@ -138,7 +162,7 @@ static char *everything_printed(void) {
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    cr_assert(check_my_op(out) && check_my_kernel(out) && check_my_function(out) &&
+    cr_assert(check_cube() && check_my_op(out) && check_my_kernel(out) && check_my_function(out) &&
               show_error_bar(out));
     for (const GradcheckCase *c = broken_cases; c->name; c++) {
         GradcheckResult r;
