@@ -87,7 +87,9 @@ static void write_formula(FILE *file, const AgListing *l, uint32_t id) {
     fprintf(file, "%s(", r->op->name);
     for (int i = 0; i < r->n_in; i++)
         fprintf(file, "%s%s", i ? ", " : "", ag_listing_name(l, r->in[i], name, sizeof name));
-    fputc(')', file);
+    char options[NAME] = "";
+    if (r->op->write_options) r->op->write_options(r->options, options, sizeof options);
+    fprintf(file, "%s%s)", *options ? ", " : "", options);
     if (r->n_out > 1) fprintf(file, "[%u]", id - r->first_out);
 }
 

@@ -114,6 +114,9 @@ struct AgOp {
      * is the same view of the gradient.  Then shape() may serve instead of vjp.  False, the
      * default: vjp always serves. */
     bool same_view;
+    /* The options in words, as the public function takes them ("1, -1"), for ag_tape_explain.
+     * NULL: not told. */
+    void (*write_options)(const void *options, char *buf, size_t n);
 };
 
 /* True if a signature has the form above. */

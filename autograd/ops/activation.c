@@ -100,7 +100,7 @@ static bool compose(AgTape *t, int n_in, const AgVar *in, const void *options, A
 
 #define DEFINE(op, text)                                                            \
     const AgOp ag_op_##op = {#op, text, "f:f", op##_shape, value, vjp, compose,     \
-                             op##_samples, op##_errors, false}
+                             op##_samples, op##_errors, false, NULL}
 
 static AgVar apply(const AgOp *op, AgVar x, TensorActivation f, double a, double b) {
     return ag_apply1(op, 1, &x, &(Options){f, a, b}, sizeof(Options));

@@ -19,6 +19,11 @@ static bool vjp(AgVjp *v) {
     return true;
 }
 
+static void write_options(const void *options, char *buf, size_t n) {
+    const Affine *o = options;
+    snprintf(buf, n, "%g, %g", o->scale, o->shift);
+}
+
 static const AgSample samples[] = {
     {"matrix", 1, {AG_IN(-2, 2, 3, 4)}, AG_WITH(Affine, -2, .5), NULL},
     {"shift", 1, {AG_IN(-2, 2, 19)}, AG_WITH(Affine, 1, 3), NULL},
@@ -31,7 +36,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_affine = {"affine", "scale x + shift", "f:f",   shape,  value,
-                           vjp,      NULL,              samples, errors, false};
+                           vjp,      NULL,              samples, errors, false, write_options};
 
 AgVar ag_affine(AgVar x, double scale, double shift) {
     return ag_apply1(&ag_op_affine, 1, &x, &(Affine){scale, shift}, sizeof(Affine));

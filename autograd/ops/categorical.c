@@ -54,7 +54,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_categorical = {"categorical", "draws with probability softmax(logits)", "f:i",
-                                shape, value, NULL, NULL, samples, errors, false};
+                                shape, value, NULL, NULL, samples, errors, false, NULL};
 AgVar ag_categorical(AgVar logits, int64_t n, int batch_axis) {
     Options o = {n, ag_random_next(logits, batch_axis)};
     return ag_apply1(&ag_op_categorical, 1, &logits, &o, sizeof o);

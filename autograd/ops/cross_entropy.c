@@ -74,7 +74,7 @@ static const AgSample nll_errors[] = {
     {0},
 };
 const AgOp ag_op_nll_loss = {"nll_loss", "-x[target]", "fi:f",      nll_shape,  nll_value,
-                             nll_vjp,    NULL,         nll_samples, nll_errors, false};
+                             nll_vjp,    NULL,         nll_samples, nll_errors, false, NULL};
 
 /* ---- cross_entropy: logsumexp(x) - x[target], in two passes over the logits forward and one
  * back; the probabilities are never stored. ---- */
@@ -213,7 +213,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_cross_entropy = {"cross_entropy", "logsumexp(x) - x[target]", "fi:f", shape, value,
-                                  vjp, compose, samples, errors, false};
+                                  vjp, compose, samples, errors, false, NULL};
 
 /* ---- cross_entropy_probs: - sum_v q_v log softmax(x)_v of each row ---- */
 
@@ -281,7 +281,7 @@ static const AgSample probs_errors[] = {
 };
 const AgOp ag_op_cross_entropy_probs = {
     "cross_entropy_probs", "- sum q log softmax(x)", "ff:f",        probs_shape,  probs_value,
-    probs_vjp,             NULL,                     probs_samples, probs_errors, false};
+    probs_vjp,             NULL,                     probs_samples, probs_errors, false, NULL};
 
 /* ---- with weights of the classes ---- */
 

@@ -358,7 +358,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_ctc_loss = {"ctc_loss", "-ln p(targets), over all alignments", "fiii:f", shape,
-                             value, vjp, compose, samples, errors, false};
+                             value, vjp, compose, samples, errors, false, NULL};
 
 AgVar ag_ctc_loss(AgVar log_probs, AgVar targets, AgVar input_lengths, AgVar target_lengths,
                   const AgCtcOptions *options) {

@@ -29,7 +29,8 @@ static bool vjp(AgVjp *v) {
 
 static const AgSample samples[] = {
     {"half", 1, {AG_IN(-1, 1, 5, 7)}, AG_WITH(Options, .5, {0, {1, 2, 3}, 0, 0}), NULL},
-    {"share of a batch", 1, {AG_IN(-1, 1, 3, 2, 4)}, AG_WITH(Options, .3, {1, {1, 2, 3}, 4, 8}), NULL},
+    {"share of a batch", 1, {AG_IN(-1, 1, 3, 2, 4)}, AG_WITH(Options, .3, {1, {1, 2, 3}, 4, 8}),
+     NULL},
     {"no batch", 1, {AG_IN(-1, 1, 9)}, AG_WITH(Options, .9, {-1, {5, 0, 1}, 0, 0}), NULL},
     {"keep all", 1, {AG_IN(-1, 1, 9)}, AG_WITH(Options, 0, {0, {5, 0, 1}, 0, 0}), NULL},
     {"drop all", 1, {AG_IN(-1, 1, 9)}, AG_WITH(Options, 1, {0, {5, 0, 1}, 0, 0}), NULL},
@@ -39,13 +40,14 @@ static const AgSample samples[] = {
 };
 static const AgSample errors[] = {
     {"p", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, 1.5, {0, {0, 0, 0}, 0, 0}), "p is 1.5"},
-    {"p NaN", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, __builtin_nan(""), {0, {0, 0, 0}, 0, 0}), "nan"},
+    {"p NaN", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, __builtin_nan(""), {0, {0, 0, 0}, 0, 0}),
+     "nan"},
     {"axis", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, .5, {1, {0, 0, 0}, 0, 0}), "batch axis 1"},
     {"rows", 1, {AG_IN(-1, 1, 3)}, AG_WITH(Options, .5, {0, {0, 0, 0}, 6, 8}), "batch of 8"},
     {0},
 };
 const AgOp ag_op_dropout = {"dropout", "zeros with probability p", "f:f", shape, value, vjp, NULL,
-                            samples, errors, false};
+                            samples, errors, false, NULL};
 
 AgVar ag_dropout(AgVar x, double p, int batch_axis) {
     bool valid = p >= 0 && p <= 1 && batch_axis >= -1 && batch_axis < ag_ndim(x) && ag_ok(x) &&

@@ -92,7 +92,7 @@ static const AgSample compare_samples[] = {
     }                                                                                          \
     static const AgSample samples_##op[] = UNARY_SAMPLES(lo, hi);                              \
     const AgOp ag_op_##op = {#op, text, "f:f", shape_unary, value_##op, vjp_##op, NULL,        \
-                             samples_##op, unary_errors, false};                               \
+                             samples_##op, unary_errors, false, NULL};                         \
     AgVar ag_##op(AgVar x) { return ag_apply1(&ag_op_##op, 1, &x, NULL, 0); }
 
 #define BINARY(op, kernel, rule_a, rule_b, lo, hi, text)                                       \
@@ -109,7 +109,7 @@ static const AgSample compare_samples[] = {
     }                                                                                          \
     static const AgSample samples_##op[] = BINARY_SAMPLES(lo, hi);                             \
     const AgOp ag_op_##op = {#op, text, "ff:f", shape_binary, value_##op, vjp_##op, NULL,      \
-                             samples_##op, binary_errors, false};                              \
+                             samples_##op, binary_errors, false, NULL};                        \
     AgVar ag_##op(AgVar a, AgVar b) {                                                          \
         return ag_apply1(&ag_op_##op, 2, (AgVar[]){a, b}, NULL, 0);                            \
     }
@@ -120,7 +120,7 @@ static const AgSample compare_samples[] = {
         return true;                                                                           \
     }                                                                                          \
     const AgOp ag_op_##op = {#op, text, signature, shape_binary, value_##op, NULL, NULL,       \
-                             samples, errors, false};                                          \
+                             samples, errors, false, NULL};                                    \
     AgVar ag_##op(AgVar a, AgVar b) {                                                          \
         return ag_apply1(&ag_op_##op, 2, (AgVar[]){a, b}, NULL, 0);                            \
     }
@@ -144,5 +144,5 @@ static const AgSample logical_not_errors[] = {
     {0},
 };
 const AgOp ag_op_logical_not = {"logical_not", "not x", "m:m", shape_unary, value_logical_not,
-                                NULL, NULL, logical_not_samples, logical_not_errors, false};
+                                NULL, NULL, logical_not_samples, logical_not_errors, false, NULL};
 AgVar ag_logical_not(AgVar x) { return ag_apply1(&ag_op_logical_not, 1, &x, NULL, 0); }

@@ -59,7 +59,7 @@ static const AgSample index_select_errors[] = {
 };
 const AgOp ag_op_index_select = {"index_select", "entries along an axis", "ai:a",
                                  index_select_shape, index_select_value, index_select_vjp, NULL,
-                                 index_select_samples, index_select_errors, false};
+                                 index_select_samples, index_select_errors, false, NULL};
 AgVar ag_index_select(AgVar x, int axis, AgVar index) {
     return apply(&ag_op_index_select, 2, (AgVar[]){x, index}, axis);
 }
@@ -116,7 +116,7 @@ static const AgSample embedding_errors[] = {
 };
 const AgOp ag_op_embedding = {"embedding", "rows of a table", "fi:f", embedding_shape,
                               embedding_value, embedding_vjp, NULL, embedding_samples,
-                              embedding_errors, false};
+                              embedding_errors, false, NULL};
 AgVar ag_embedding(AgVar weight, AgVar index) {
     return ag_apply1(&ag_op_embedding, 2, (AgVar[]){weight, index}, NULL, 0);
 }
@@ -163,7 +163,7 @@ static const AgSample index_add_errors[] = {
 };
 const AgOp ag_op_index_add = {"index_add", "x with src added at index", "fif:f", index_add_shape,
                               index_add_value, index_add_vjp, NULL, index_add_samples,
-                              index_add_errors, false};
+                              index_add_errors, false, NULL};
 AgVar ag_index_add(AgVar x, int axis, AgVar index, AgVar src) {
     return apply(&ag_op_index_add, 3, (AgVar[]){x, index, src}, axis);
 }
@@ -221,7 +221,8 @@ static const AgSample gather_errors[] = {
     {0},
 };
 const AgOp ag_op_gather = {"gather", "x at an index for each place", "ai:a", gather_shape,
-                           gather_value, gather_vjp, NULL, gather_samples, gather_errors, false};
+                           gather_value, gather_vjp, NULL, gather_samples, gather_errors, false,
+                           NULL};
 AgVar ag_gather(AgVar x, int axis, AgVar index) {
     return apply(&ag_op_gather, 2, (AgVar[]){x, index}, axis);
 }
@@ -267,7 +268,7 @@ static const AgSample scatter_add_errors[] = {
 };
 const AgOp ag_op_scatter_add = {"scatter_add", "x with src added at an index for each place",
                                 "fif:f", scatter_add_shape, scatter_add_value, scatter_add_vjp,
-                                NULL, scatter_add_samples, scatter_add_errors, false};
+                                NULL, scatter_add_samples, scatter_add_errors, false, NULL};
 AgVar ag_scatter_add(AgVar x, int axis, AgVar index, AgVar src) {
     return apply(&ag_op_scatter_add, 3, (AgVar[]){x, index, src}, axis);
 }

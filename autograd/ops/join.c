@@ -27,7 +27,7 @@ static const AgSample contiguous_errors[] = {
 };
 const AgOp ag_op_contiguous = {"contiguous", "a copy in row-major order", "a:a", contiguous_shape,
                                contiguous_value, contiguous_vjp, NULL, contiguous_samples,
-                               contiguous_errors, false};
+                               contiguous_errors, false, NULL};
 AgVar ag_contiguous(AgVar x) {
     if (ag_ok(x) && tensor_is_contiguous(ag_value(x))) return x;
     return ag_apply1(&ag_op_contiguous, 1, &x, NULL, 0);
@@ -95,7 +95,7 @@ static const AgSample widen_errors[] = {
     {0},
 };
 const AgOp ag_op_widen = {"widen", "zeros with x at start", "a:a", widen_shape, widen_value,
-                          widen_vjp, NULL, widen_samples, widen_errors, false};
+                          widen_vjp, NULL, widen_samples, widen_errors, false, NULL};
 AgVar ag_widen_steps(AgVar x, int axis, int64_t start, int64_t step, int64_t size) {
     return ag_apply1(&ag_op_widen, 1, &x, &(Widen){axis, start, step, size}, sizeof(Widen));
 }
@@ -145,7 +145,8 @@ static bool concat_vjp(AgVjp *v) {
 }
 
 static const AgSample concat_samples[] = {
-    {"rows", 3, {AG_IN(-1, 1, 2, 3), AG_IN(-1, 1, 1, 3), AG_IN(-1, 1, 2, 3)}, AG_WITH(int, 0), NULL},
+    {"rows", 3, {AG_IN(-1, 1, 2, 3), AG_IN(-1, 1, 1, 3), AG_IN(-1, 1, 2, 3)}, AG_WITH(int, 0),
+     NULL},
     {"columns", 2, {AG_IN(-1, 1, 2, 3), AG_IN(-1, 1, 2, 1)}, AG_WITH(int, -1), NULL},
     {"one", 1, {AG_IN(-1, 1, 2, 3)}, AG_WITH(int, 0), NULL},
     {"with nothing", 2, {AG_IN(-1, 1, 0, 3), AG_IN(-1, 1, 2, 3)}, AG_WITH(int, 0), NULL},
@@ -160,7 +161,7 @@ static const AgSample concat_errors[] = {
     {0},
 };
 const AgOp ag_op_concat = {"concat", "joined along an axis", "a*:a", concat_shape, concat_value,
-                           concat_vjp, NULL, concat_samples, concat_errors, false};
+                           concat_vjp, NULL, concat_samples, concat_errors, false, NULL};
 
 /* ---- stack ---- */
 
@@ -195,7 +196,8 @@ static bool stack_vjp(AgVjp *v) {
 }
 
 static const AgSample stack_samples[] = {
-    {"first", 3, {AG_IN(-1, 1, 2, 3), AG_IN(-1, 1, 2, 3), AG_IN(-1, 1, 2, 3)}, AG_WITH(int, 0), NULL},
+    {"first", 3, {AG_IN(-1, 1, 2, 3), AG_IN(-1, 1, 2, 3), AG_IN(-1, 1, 2, 3)}, AG_WITH(int, 0),
+     NULL},
     {"last", 2, {AG_IN(-1, 1, 2, 3), AG_IN(-1, 1, 2, 3)}, AG_WITH(int, 2), NULL},
     {"scalars", 2, {AG_IN(-1, 1), AG_IN(-1, 1)}, AG_WITH(int, 0), NULL},
     {"empty", 2, {AG_IN(-1, 1, 0), AG_IN(-1, 1, 0)}, AG_WITH(int, 0), NULL},
@@ -207,7 +209,7 @@ static const AgSample stack_errors[] = {
     {0},
 };
 const AgOp ag_op_stack = {"stack", "joined along a new axis", "a*:a", stack_shape, stack_value,
-                          stack_vjp, NULL, stack_samples, stack_errors, false};
+                          stack_vjp, NULL, stack_samples, stack_errors, false, NULL};
 
 static AgVar join(const AgOp *op, int n, const AgVar *x, int axis) {
     if (n >= 1) return ag_apply1(op, n, x, &axis, sizeof axis);

@@ -151,7 +151,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_layer_norm = {"layer_norm", "(x - mean) / sqrt(var + eps) weight + bias", "f*:f",
-                               shape, value, vjp, compose, samples, errors, false};
+                               shape, value, vjp, compose, samples, errors, false, NULL};
 AgVar ag_layer_norm(AgVar x, int n_axes, AgVar weight, AgVar bias, double eps) {
     Options o = {n_axes, weight.tape != NULL, bias.tape != NULL, eps};
     AgVar in[3] = {x};

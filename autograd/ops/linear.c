@@ -99,7 +99,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_linear = {"linear", "x weight^T + bias", "f*:f", shape, value, vjp, NULL, samples,
-                           errors, false};
+                           errors, false, NULL};
 AgVar ag_linear(AgVar x, AgVar weight, AgVar bias) {
     return ag_apply1(&ag_op_linear, bias.tape ? 3 : 2, (AgVar[]){x, weight, bias}, NULL, 0);
 }

@@ -54,7 +54,7 @@ static bool mse_vjp(AgVjp *v) {
 }
 
 const AgOp ag_op_mse_loss = {"mse_loss", "(x - target)^2", "ff:f",  one_shape, mse_value,
-                             mse_vjp,    NULL,             samples, errors,    false};
+                             mse_vjp,    NULL,             samples, errors,    false, NULL};
 AgVar ag_mse_loss(AgVar x, AgVar target, AgReduction reduction) {
     AgVar loss = ag_apply1(&ag_op_mse_loss, 2, (AgVar[]){x, target}, NULL, 0);
     return ag_reduce_loss(loss, reduction, "mse_loss");
@@ -74,7 +74,7 @@ static bool l1_vjp(AgVjp *v) {
 }
 
 const AgOp ag_op_l1_loss = {"l1_loss", "|x - target|", "ff:f",  one_shape, l1_value,
-                            l1_vjp,    NULL,           samples, errors,    false};
+                            l1_vjp,    NULL,           samples, errors,    false, NULL};
 
 static AgVar l1_loss(AgVar x, AgVar target, AgReduction reduction, const char *name) {
     AgVar loss = ag_apply1(&ag_op_l1_loss, 2, (AgVar[]){x, target}, NULL, 0);
@@ -146,10 +146,10 @@ static const AgSample smooth_l1_errors[] = {
 };
 const AgOp ag_op_huber_loss = {
     "huber_loss", "d^2 / 2, or delta (|d| - delta / 2) beyond delta", "ff:f", huber_shape,
-    huber_value,  huber_vjp, NULL, knee_samples, huber_errors, false};
+    huber_value,  huber_vjp, NULL, knee_samples, huber_errors, false, NULL};
 const AgOp ag_op_smooth_l1_loss = {
     "smooth_l1_loss", "d^2 / 2 beta, or |d| - beta / 2 beyond beta", "ff:f", smooth_l1_shape,
-    smooth_l1_value,  smooth_l1_vjp, NULL, knee_samples, smooth_l1_errors, false};
+    smooth_l1_value,  smooth_l1_vjp, NULL, knee_samples, smooth_l1_errors, false, NULL};
 
 AgVar ag_huber_loss(AgVar x, AgVar target, double delta, AgReduction reduction) {
     AgVar loss = ag_apply1(&ag_op_huber_loss, 2, (AgVar[]){x, target}, &delta, sizeof delta);
@@ -242,7 +242,7 @@ static const AgSample bce_errors[] = {
 };
 const AgOp ag_op_bce_with_logits = {
     "bce_with_logits", "-p t ln sigmoid(x) - (1 - t) ln sigmoid(-x)", "ff*:f", bce_shape,
-    bce_value,         bce_vjp, NULL, bce_samples, bce_errors, false};
+    bce_value,         bce_vjp, NULL, bce_samples, bce_errors, false, NULL};
 
 AgVar ag_bce_with_logits(AgVar x, AgVar target, const AgBceOptions *options) {
     AgBceOptions o = {0};

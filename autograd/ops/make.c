@@ -51,7 +51,7 @@ static const AgSample full_errors[] = {
     {0},
 };
 const AgOp ag_op_full = {"full", "one value", ":?",         full_shape,  full_value,
-                         NULL,   NULL,        full_samples, full_errors, false};
+                         NULL,   NULL,        full_samples, full_errors, false, NULL};
 AgVar ag_full(AgTape *t, TensorDtype dtype, int ndim, const int64_t *shape, double value) {
     Full o = {.dtype = dtype, .value = value};
     if (!ag_shape_options((AgVar){t, 0, 0}, "full", ndim, shape, &o.shape))
@@ -100,7 +100,7 @@ static const AgSample arange_errors[] = {
     {0},
 };
 const AgOp ag_op_arange = {"arange", "start, start + step, ..", ":?", arange_shape, arange_value,
-                           NULL, NULL, arange_samples, arange_errors, false};
+                           NULL, NULL, arange_samples, arange_errors, false, NULL};
 AgVar ag_arange(AgTape *t, TensorDtype dtype, double start, double stop, double step) {
     return make(&ag_op_arange, t, &(Arange){dtype, start, stop, step}, sizeof(Arange));
 }
@@ -145,7 +145,7 @@ static const AgSample one_hot_errors[] = {
     {0},
 };
 const AgOp ag_op_one_hot = {"one_hot", "1 at the index", "i:?", one_hot_shape, one_hot_value, NULL,
-                            NULL, one_hot_samples, one_hot_errors, false};
+                            NULL, one_hot_samples, one_hot_errors, false, NULL};
 AgVar ag_one_hot(AgVar index, int64_t n, TensorDtype dtype) {
     return ag_apply1(&ag_op_one_hot, 1, &index, &(OneHot){n, dtype}, sizeof(OneHot));
 }
@@ -185,7 +185,7 @@ static const AgSample length_mask_errors[] = {
 };
 const AgOp ag_op_length_mask = {"length_mask", "1 where t < length", "i:m", length_mask_shape,
                                 length_mask_value, NULL, NULL, length_mask_samples,
-                                length_mask_errors, false};
+                                length_mask_errors, false, NULL};
 AgVar ag_length_mask(AgVar lengths, int64_t T) {
     return ag_apply1(&ag_op_length_mask, 1, &lengths, &T, sizeof T);
 }
@@ -220,7 +220,7 @@ static const AgSample cast_errors[] = {
     {0},
 };
 const AgOp ag_op_cast = {"cast",   "another dtype", "a:?",        cast_shape,  cast_value,
-                         cast_vjp, NULL,            cast_samples, cast_errors, false};
+                         cast_vjp, NULL,            cast_samples, cast_errors, false, NULL};
 AgVar ag_cast(AgVar x, TensorDtype dtype) {
     if (ag_ok(x) && ag_dtype(x) == dtype) return x;
     return ag_apply1(&ag_op_cast, 1, &x, &dtype, sizeof dtype);

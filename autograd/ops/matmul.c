@@ -72,7 +72,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_matmul = {"matmul", "a b", "ff:f",  shape,  value,
-                           vjp,      NULL,  samples, errors, false};
+                           vjp,      NULL,  samples, errors, false, NULL};
 
 static AgVar apply(AgVar a, AgVar b) {
     return ag_apply1(&ag_op_matmul, 2, (AgVar[]){a, b}, NULL, 0);

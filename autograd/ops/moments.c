@@ -58,9 +58,9 @@ static const AgSample moment_samples[] = {
 };
 static const AgSample moment_errors[] = {AG_AXES_ERRORS(UNBIASED), {0}};
 const AgOp ag_op_var = {"var", "variance over axes", "f:f", ag_axes_shape, var_value, var_vjp,
-                        NULL, moment_samples, moment_errors, false};
+                        NULL, moment_samples, moment_errors, false, NULL};
 const AgOp ag_op_std = {"std", "standard deviation over axes", "f:f", ag_axes_shape, std_value,
-                        std_vjp, NULL, moment_samples, moment_errors, false};
+                        std_vjp, NULL, moment_samples, moment_errors, false, NULL};
 static AgVar moment(const AgOp *op, AgVar x, AgAxes axes, int64_t correction, bool keepdim) {
     return ag_apply1(op, 1, &x, &(Moment){{axes, keepdim}, correction}, sizeof(Moment));
 }
@@ -141,7 +141,7 @@ static const AgSample norm_errors[] = {
     {0},
 };
 const AgOp ag_op_norm = {"norm", "(sum |x|^p)^(1/p) over axes", "f:f", norm_shape, norm_value,
-                         norm_vjp, NULL, norm_samples, norm_errors, false};
+                         norm_vjp, NULL, norm_samples, norm_errors, false, NULL};
 AgVar ag_norm(AgVar x, double p, AgAxes axes, bool keepdim) {
     return ag_apply1(&ag_op_norm, 1, &x, &(Norm){{axes, keepdim}, p}, sizeof(Norm));
 }

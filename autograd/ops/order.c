@@ -52,7 +52,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_topk = {"topk", "the largest or smallest, sorted", "f:fi", shape, value, vjp,
-                         NULL, samples, errors, false};
+                         NULL, samples, errors, false, NULL};
 bool ag_topk(AgVar x, int64_t k, int axis, bool largest, AgVar *values, AgVar *indices) {
     AgVar out[AG_MAX_OUT];
     ag_apply(&ag_op_topk, x.tape, 1, &x, &(Options){k, axis, largest}, sizeof(Options), out);

@@ -80,7 +80,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_pad = {"pad", "a constant around x", "a:a", shape, value, vjp, NULL, samples,
-                        errors, false};
+                        errors, false, NULL};
 AgVar ag_pad(AgVar x, int n, const int64_t *pad, double value) {
     Options o = {.n = n, .value = value};
     for (int i = 0; n <= TENSOR_MAX_DIMS && i < 2 * n; i++) o.pad[i] = pad[i];

@@ -67,8 +67,12 @@ static const AgSample errors[] = {
     {"exponent", 1, {AG_IN(1, 2, 3)}, AG_WITH(double, NAN), "is not finite"},
     {0},
 };
+static void write_options(const void *options, char *buf, size_t n) {
+    snprintf(buf, n, "%g", *(const double *)options);
+}
+
 const AgOp ag_op_pow_scalar = {"pow_scalar", "x^exponent", "f:f",   shape,  value,
-                               vjp,          NULL,         samples, errors, false};
+                               vjp,          NULL,         samples, errors, false, write_options};
 
 AgVar ag_pow_scalar(AgVar x, double exponent) {
     return ag_apply1(&ag_op_pow_scalar, 1, &x, &exponent, sizeof exponent);

@@ -88,7 +88,7 @@ static bool sum_vjp(AgVjp *v) {
 }
 
 const AgOp ag_op_sum = {"sum",   "sum over axes", "f:f",       ag_axes_shape, sum_value,
-                        sum_vjp, NULL,            sum_samples, errors,        false};
+                        sum_vjp, NULL,            sum_samples, errors,        false, NULL};
 AgVar ag_sum(AgVar x, AgAxes axes, bool keepdim) {
     return over_axes(&ag_op_sum, x, axes, keepdim);
 }
@@ -110,7 +110,7 @@ static bool mean_vjp(AgVjp *v) {
 
 static const AgSample mean_samples[] = SAMPLES;
 const AgOp ag_op_mean = {"mean",   "mean over axes", "f:f",        ag_axes_shape, mean_value,
-                         mean_vjp, NULL,             mean_samples, errors,        false};
+                         mean_vjp, NULL,             mean_samples, errors,        false, NULL};
 AgVar ag_mean(AgVar x, AgAxes axes, bool keepdim) {
     return over_axes(&ag_op_mean, x, axes, keepdim);
 }
@@ -163,9 +163,9 @@ static const AgSample amin_errors[] = {
     {0},
 };
 const AgOp ag_op_amax = {"amax", "maximum", "f:f", extreme_shape, amax_value, extreme_vjp, NULL,
-                         extreme_samples, amax_errors, false};
+                         extreme_samples, amax_errors, false, NULL};
 const AgOp ag_op_amin = {"amin", "minimum", "f:f", extreme_shape, amin_value, extreme_vjp, NULL,
-                         extreme_samples, amin_errors, false};
+                         extreme_samples, amin_errors, false, NULL};
 AgVar ag_amax(AgVar x, AgAxes axes, bool keepdim) {
     return over_axes(&ag_op_amax, x, axes, keepdim);
 }
@@ -242,7 +242,7 @@ static const AgSample prod_samples[] = {
     {0},
 };
 const AgOp ag_op_prod = {"prod", "product over axes", "f:f", ag_axes_shape, prod_value, prod_vjp,
-                         NULL, prod_samples, errors, false};
+                         NULL, prod_samples, errors, false, NULL};
 AgVar ag_prod(AgVar x, AgAxes axes, bool keepdim) {
     return over_axes(&ag_op_prod, x, axes, keepdim);
 }
@@ -297,7 +297,7 @@ static const AgSample sum_to_errors[] = {
 };
 const AgOp ag_op_sum_to = {"sum_to",   "sum of what broadcasting repeated", "f:f",
                            sum_to_shape, sum_to_value, sum_to_vjp, NULL, sum_to_samples,
-                           sum_to_errors, false};
+                           sum_to_errors, false, NULL};
 AgVar ag_sum_to(AgVar x, int ndim, const int64_t *size) {
     AgShape o;
     if (!ag_shape_options(x, "sum_to", ndim, size, &o)) return ag_none(x);

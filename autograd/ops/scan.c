@@ -40,7 +40,7 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_cumsum = {"cumsum", "sums of x up to each place", "f:f", shape, value, vjp, NULL,
-                           samples, errors, false};
+                           samples, errors, false, NULL};
 AgVar ag_cumsum(AgVar x, int axis) {
     return ag_apply1(&ag_op_cumsum, 1, &x, &(Scan){axis, false}, sizeof(Scan));
 }

@@ -48,7 +48,7 @@ static bool softmax_vjp(AgVjp *v) {
 }
 
 const AgOp ag_op_softmax = {"softmax",   "e^x / sum e^x", "f:f",   same_shape, softmax_value,
-                            softmax_vjp, NULL,            samples, errors,     false};
+                            softmax_vjp, NULL,            samples, errors,     false, NULL};
 AgVar ag_softmax(AgVar x, int axis) { return along(&ag_op_softmax, x, axis, false); }
 
 /* ---- log_softmax ---- */
@@ -67,7 +67,7 @@ static bool log_softmax_vjp(AgVjp *v) {
 
 const AgOp ag_op_log_softmax = {"log_softmax",     "x - ln sum e^x", "f:f",   same_shape,
                                 log_softmax_value, log_softmax_vjp,  NULL,    samples,
-                                errors,            false};
+                                errors,            false, NULL};
 AgVar ag_log_softmax(AgVar x, int axis) { return along(&ag_op_log_softmax, x, axis, false); }
 
 /* ---- logsumexp ---- */
@@ -91,7 +91,7 @@ static bool logsumexp_vjp(AgVjp *v) {
 
 const AgOp ag_op_logsumexp = {"logsumexp",     "ln sum e^x",  "f:f", ag_axes_shape,
                               logsumexp_value, logsumexp_vjp, NULL,  samples,
-                              errors,          false};
+                              errors,          false, NULL};
 
 /* Over several axes: one after the other, the last first so that the others keep their places. */
 AgVar ag_logsumexp(AgVar x, AgAxes axes, bool keepdim) {
@@ -127,7 +127,7 @@ static const AgSample argmax_errors[] = {
     {0},
 };
 const AgOp ag_op_argmax = {"argmax", "index of the largest", "f:i",   argmax_shape,  argmax_value,
-                           NULL,     NULL,                   samples, argmax_errors, false};
+                           NULL,     NULL,                   samples, argmax_errors, false, NULL};
 AgVar ag_argmax(AgVar x, int axis, bool keepdim) {
     return along(&ag_op_argmax, x, axis, keepdim);
 }

@@ -34,9 +34,9 @@ static const AgSample errors[] = {
     {0},
 };
 const AgOp ag_op_tril = {"tril", "x on and below a diagonal", "a:a", shape, value, vjp, NULL,
-                         samples, errors, false};
+                         samples, errors, false, NULL};
 const AgOp ag_op_triu = {"triu", "x on and above a diagonal", "a:a", shape, value, vjp, NULL,
-                         samples, errors, false};
+                         samples, errors, false, NULL};
 AgVar ag_tril(AgVar x, int64_t diagonal) {
     return ag_apply1(&ag_op_tril, 1, &x, &diagonal, sizeof diagonal);
 }

@@ -72,7 +72,7 @@ static const AgSample reshape_errors[] = {
 };
 const AgOp ag_op_reshape = {"reshape",   "the same elements, another shape", "a:a",
                             reshape_shape, reshape_value, reshape_vjp, NULL, reshape_samples,
-                            reshape_errors, true};
+                            reshape_errors, true, NULL};
 AgVar ag_reshape(AgVar x, int ndim, const int64_t *shape) {
     AgShape o;
     if (!ag_shape_options(x, "reshape", ndim, shape, &o)) return ag_none(x);
@@ -116,7 +116,7 @@ static const AgSample permute_errors[] = {
 };
 const AgOp ag_op_permute = {"permute",   "axes in another order", "a:a",           permute_shape,
                             NULL,        permute_vjp,             NULL,            permute_samples,
-                            permute_errors, true};
+                            permute_errors, true, NULL};
 AgVar ag_permute(AgVar x, const int *axes) {
     Axes o = {.n = ag_ok(x) ? ag_ndim(x) : 0};
     for (int d = 0; d < o.n; d++) o.axis[d] = axes[d];
@@ -141,6 +141,11 @@ static bool transpose_vjp(AgVjp *v) {
     return true;
 }
 
+static void transpose_write_options(const void *options, char *buf, size_t n) {
+    const Pair *o = options;
+    snprintf(buf, n, "%d, %d", o->a, o->b);
+}
+
 static const AgSample transpose_samples[] = {
     {"matrix", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Pair, 0, 1), NULL},
     {"outer", 1, {AG_IN(-1, 1, 2, 3, 4)}, AG_WITH(Pair, 0, -1), NULL},
@@ -155,7 +160,8 @@ static const AgSample transpose_errors[] = {
     {0},
 };
 const AgOp ag_op_transpose = {"transpose", "two axes swapped", "a:a", transpose_shape, NULL,
-                              transpose_vjp, NULL, transpose_samples, transpose_errors, true};
+                              transpose_vjp, NULL, transpose_samples, transpose_errors, true,
+                              transpose_write_options};
 AgVar ag_transpose(AgVar x, int axis_a, int axis_b) {
     return apply(&ag_op_transpose, x, &(Pair){axis_a, axis_b}, sizeof(Pair));
 }
@@ -193,7 +199,7 @@ static const AgSample flip_errors[] = {
     {0},
 };
 const AgOp ag_op_flip = {"flip", "axes in reverse order", "a:a", flip_shape, NULL, flip_vjp, NULL,
-                         flip_samples, flip_errors, true};
+                         flip_samples, flip_errors, true, NULL};
 AgVar ag_flip(AgVar x, AgAxes axes) { return apply(&ag_op_flip, x, &axes, sizeof axes); }
 
 /* ---- squeeze ---- */
@@ -225,7 +231,7 @@ static const AgSample squeeze_errors[] = {
     {0},
 };
 const AgOp ag_op_squeeze = {"squeeze", "without axes of size 1", "a:a", squeeze_shape, NULL,
-                            reshape_vjp, NULL, squeeze_samples, squeeze_errors, true};
+                            reshape_vjp, NULL, squeeze_samples, squeeze_errors, true, NULL};
 AgVar ag_squeeze(AgVar x, AgAxes axes) { return apply(&ag_op_squeeze, x, &axes, sizeof axes); }
 
 /* ---- unsqueeze ---- */
@@ -251,7 +257,7 @@ static const AgSample unsqueeze_errors[] = {
     {0},
 };
 const AgOp ag_op_unsqueeze = {"unsqueeze", "an axis of size 1", "a:a", unsqueeze_shape, NULL,
-                              reshape_vjp, NULL, unsqueeze_samples, unsqueeze_errors, true};
+                              reshape_vjp, NULL, unsqueeze_samples, unsqueeze_errors, true, NULL};
 AgVar ag_unsqueeze(AgVar x, int axis) { return apply(&ag_op_unsqueeze, x, &axis, sizeof axis); }
 
 /* ---- expand ---- */
@@ -300,7 +306,7 @@ static const AgSample expand_errors[] = {
     {0},
 };
 const AgOp ag_op_expand = {"expand", "sizes of 1 repeated", "a:a", expand_shape, NULL, expand_vjp,
-                           NULL, expand_samples, expand_errors, false};
+                           NULL, expand_samples, expand_errors, false, NULL};
 AgVar ag_expand(AgVar x, int ndim, const int64_t *shape) {
     AgShape o;
     if (!ag_shape_options(x, "expand", ndim, shape, &o)) return ag_none(x);
@@ -330,6 +336,11 @@ static bool narrow_vjp(AgVjp *v) {
     return true;
 }
 
+static void narrow_write_options(const void *options, char *buf, size_t n) {
+    const Range *o = options;
+    snprintf(buf, n, "%d, %lld, %lld", o->axis, (long long)o->start, (long long)o->length);
+}
+
 static const AgSample narrow_samples[] = {
     {"columns", 1, {AG_IN(-1, 1, 3, 5)}, AG_WITH(Range, 1, 2, 2), NULL},
     {"rows", 1, {AG_IN(-1, 1, 4, 2, 3)}, AG_WITH(Range, 0, 1, 2), NULL},
@@ -346,7 +357,8 @@ static const AgSample narrow_errors[] = {
     {0},
 };
 const AgOp ag_op_narrow = {"narrow", "x[.., start:start+length, ..]", "a:a", narrow_shape, NULL,
-                           narrow_vjp, NULL, narrow_samples, narrow_errors, true};
+                           narrow_vjp, NULL, narrow_samples, narrow_errors, true,
+                           narrow_write_options};
 AgVar ag_narrow(AgVar x, int axis, int64_t start, int64_t length) {
     return apply(&ag_op_narrow, x, &(Range){axis, start, length}, sizeof(Range));
 }
@@ -423,7 +435,7 @@ static const AgSample slice_errors[] = {
     {0},
 };
 const AgOp ag_op_slice = {"slice", "x[.., start:end:step, ..]", "a:a", slice_shape, NULL,
-                          slice_vjp, NULL, slice_samples, slice_errors, true};
+                          slice_vjp, NULL, slice_samples, slice_errors, true, NULL};
 AgVar ag_slice(AgVar x, int axis, int64_t start, int64_t end, int64_t step) {
     return apply(&ag_op_slice, x, &(Slice){axis, start, end, step}, sizeof(Slice));
 }
@@ -453,6 +465,11 @@ static bool select_vjp(AgVjp *v) {
     return true;
 }
 
+static void select_write_options(const void *options, char *buf, size_t n) {
+    const Place *o = options;
+    snprintf(buf, n, "%d, %lld", o->axis, (long long)o->index);
+}
+
 static const AgSample select_samples[] = {
     {"row", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Place, 0, 2), NULL},
     {"column", 1, {AG_IN(-1, 1, 3, 4)}, AG_WITH(Place, -1, 0), NULL},
@@ -468,7 +485,7 @@ static const AgSample select_errors[] = {
     {0},
 };
 const AgOp ag_op_select = {"select", "x[.., index, ..]", "a:a", select_shape, NULL, select_vjp,
-                           NULL, select_samples, select_errors, true};
+                           NULL, select_samples, select_errors, true, select_write_options};
 AgVar ag_select(AgVar x, int axis, int64_t index) {
     return apply(&ag_op_select, x, &(Place){axis, index}, sizeof(Place));
 }
@@ -509,6 +526,11 @@ static bool chunk_vjp(AgVjp *v) {
     return true;
 }
 
+static void chunk_write_options(const void *options, char *buf, size_t n) {
+    const Part *o = options;
+    snprintf(buf, n, "%d, %lld, %lld", o->axis, (long long)o->chunks, (long long)o->index);
+}
+
 static const AgSample chunk_samples[] = {
     {"gate", 1, {AG_IN(-1, 1, 2, 8)}, AG_WITH(Part, 1, 4, 2), NULL},
     {"last, shorter", 1, {AG_IN(-1, 1, 7)}, AG_WITH(Part, 0, 3, 2), NULL},
@@ -524,7 +546,7 @@ static const AgSample chunk_errors[] = {
     {0},
 };
 const AgOp ag_op_chunk = {"chunk", "one of equal parts", "a:a", chunk_shape, NULL, chunk_vjp, NULL,
-                          chunk_samples, chunk_errors, true};
+                          chunk_samples, chunk_errors, true, chunk_write_options};
 AgVar ag_chunk(AgVar x, int axis, int64_t chunks, int64_t index) {
     return apply(&ag_op_chunk, x, &(Part){axis, chunks, index}, sizeof(Part));
 }
@@ -549,5 +571,5 @@ static const AgSample alias_errors[] = {
     {0},
 };
 const AgOp ag_op_alias = {"alias", "x itself", "a:a", alias_shape, NULL, alias_vjp, NULL,
-                          alias_samples, alias_errors, true};
+                          alias_samples, alias_errors, true, NULL};
 AgVar ag_alias(AgVar x) { return apply(&ag_op_alias, x, NULL, 0); }

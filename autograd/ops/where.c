@@ -32,11 +32,12 @@ static const AgSample where_samples[] = {
 };
 static const AgSample where_errors[] = {
     {"shapes", 3, {AG_IN(0, 2, 3), AG_IN(-1, 1, 3), AG_IN(-1, 1, 4)}, NULL, 0, "do not broadcast"},
-    {"mask", 3, {AG_IN_DTYPE("f64", 0, 2, 3), AG_IN(-1, 1, 3), AG_IN(-1, 1, 3)}, NULL, 0, "wants u8"},
+    {"mask", 3, {AG_IN_DTYPE("f64", 0, 2, 3), AG_IN(-1, 1, 3), AG_IN(-1, 1, 3)}, NULL, 0,
+     "wants u8"},
     {0},
 };
 const AgOp ag_op_where = {"where", "mask ? a : b", "maa:a", where_shape, where_value, where_vjp,
-                          NULL, where_samples, where_errors, false};
+                          NULL, where_samples, where_errors, false, NULL};
 AgVar ag_where(AgVar mask, AgVar a, AgVar b) {
     return ag_apply1(&ag_op_where, 3, (AgVar[]){mask, a, b}, NULL, 0);
 }
@@ -72,14 +73,15 @@ static const AgSample masked_fill_samples[] = {
     {0},
 };
 static const AgSample masked_fill_errors[] = {
-    {"wider mask", 2, {AG_IN(-1, 1, 4), AG_IN(0, 2, 3, 4)}, AG_WITH(double, 0), "does not broadcast to x"},
+    {"wider mask", 2, {AG_IN(-1, 1, 4), AG_IN(0, 2, 3, 4)}, AG_WITH(double, 0),
+     "does not broadcast to x"},
     {"shapes", 2, {AG_IN(-1, 1, 4), AG_IN(0, 2, 3)}, AG_WITH(double, 0), "do not broadcast"},
     {"mask", 2, {AG_IN(-1, 1, 4), AG_IN_DTYPE("i64", 0, 2, 4)}, AG_WITH(double, 0), "wants u8"},
     {0},
 };
 const AgOp ag_op_masked_fill = {"masked_fill", "value where mask, else x", "am:a",
                                 masked_fill_shape, masked_fill_value, masked_fill_vjp, NULL,
-                                masked_fill_samples, masked_fill_errors, false};
+                                masked_fill_samples, masked_fill_errors, false, NULL};
 AgVar ag_masked_fill(AgVar x, AgVar mask, double value) {
     return ag_apply1(&ag_op_masked_fill, 2, (AgVar[]){x, mask}, &value, sizeof value);
 }

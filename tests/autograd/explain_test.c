@@ -177,7 +177,7 @@ Test(explain, tensors_hooks_several_results_and_repeated_names) {
     const char *lines[] = {
         "  w#1 = frozen parameter = [0, 1, 2, ..., 9, 10, 11] f64[3,4]\n",
         "  w#2 = parameter = [0, 1, 2, ..., 9, 10, 11] f64[3,4]\n",
-        "  select#3 = select(w#2) = [4, 5, 6, 7]\n",
+        "  select#3 = select(w#2, 0, 1) = [4, 5, 6, 7]\n",
         "  r = add(select#3, select#3) = [8, 10, 12, 14]\n",
         "  dr = [1, 1, 1, 1] (from sum#6); after its hooks [0.5, 0.5, 0.5, 0.5]\n",
         "  dselect#3 = [0.5, 0.5, 0.5, 0.5] (from add r) + [0.5, 0.5, 0.5, 0.5] (from add r)"
