@@ -1,9 +1,6 @@
 /* compare.c -- the verdict: analytic beside numeric derivatives. */
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "autograd/gradcheck/core.h"
 

@@ -1,5 +1,4 @@
 /* differences.c -- numeric derivatives with an error bar. */
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -21,8 +20,6 @@ enum {
 #define DOUBT 3.0      /* widens a bar that had to be looked at again */
 #define SURE 10.0      /* standard deviations of noise in the bar */
 
-static double *along_of(GradcheckRun *run, int i) { return run->in[i].along; }
-
 /* Moves one element, or with e < 0 all checked inputs along their direction, to x + by d.
  * Returns how far the one moved: in float32 not quite as far as asked. */
 static double move(GradcheckRun *run, int i, int64_t e, double by) {
@@ -36,7 +33,7 @@ static double move(GradcheckRun *run, int i, int64_t e, double by) {
         GradArg *a = run->in[k].arg;
         for (int64_t j = 0; run->in[k].checked && j < run->in[k].n; j++) {
             double x = gradcheck_get(run->in[k].kept, a->dtype, j);
-            gradcheck_set(a->value, a->dtype, j, x + by * along_of(run, k)[j]);
+            gradcheck_set(a->value, a->dtype, j, x + by * run->in[k].along[j]);
         }
     }
     return by;
@@ -238,7 +235,7 @@ bool gradcheck_measure_noise(GradcheckRun *run) {
     for (int i = 0; i < run->p->n_in; i++)
         for (int64_t j = 0; run->in[i].checked && j < run->in[i].n; j++) {
             double u = gradcheck_uniform(run->o.seed, GRADCHECK_NOISES, (uint64_t)i, (uint64_t)j);
-            along_of(run, i)[j] = (2 * u - 1) * gradcheck_reach(run, i, j);
+            run->in[i].along[j] = (2 * u - 1) * gradcheck_reach(run, i, j);
         }
     for (int k = 0; k < run->p->n_out; k++)
         for (int64_t j = 0; j < run->out[k].n; j++) {

@@ -39,14 +39,7 @@ static GradcheckReason tape_failed(const Function *f, char *why, size_t size) {
 }
 
 static Tensor dense(const GradArg *a, void *data) {
-    Tensor x = {.dtype = dtype_of[a->dtype], .ndim = a->ndim, .data = data};
-    int64_t stride = 1;
-    for (int d = a->ndim; d-- > 0;) {
-        x.shape[d] = a->shape[d];
-        x.stride[d] = stride;
-        stride *= a->shape[d] > 1 ? a->shape[d] : 1;
-    }
-    return x;
+    return tensor_wrap(data, dtype_of[a->dtype], a->ndim, a->shape);
 }
 
 /* ---- passes ---- */
@@ -337,7 +330,7 @@ static void name_first_op(Function *f, GradcheckResult *r) {
              "; each op alone is right: is something detached, or copied from a value?");
 }
 
-/* ---- public ---- */
+/* ---- the whole check ---- */
 
 static bool is_wrong_gradient(GradcheckReason reason) {
     return reason != GRADCHECK_PASSED && reason != GRADCHECK_ERROR && reason != GRADCHECK_SHAPE &&
@@ -365,18 +358,6 @@ static Function function_of(GradcheckFunction f, void *context, int n, int max_o
                             const GradcheckOptions *o) {
     return (Function){.f = f, .context = context, .n = n, .n_own = n, .max_out = max_out,
                       .training = o->training};
-}
-
-bool gradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
-               const GradcheckOptions *options, GradcheckResult *result) {
-    GradcheckOptions o = {0};
-    if (options) o = *options;
-    gradcheck_seed(&o.seed); /* one that is no number is the core's error */
-    if (n < 1) return refuse(result, GRADCHECK_ERROR, "no inputs");
-    Function function = function_of(f, context, n, GRADCHECK_MAX_OUT, &o);
-    bool ok = check(&function, NULL, x, 1, &o, result);
-    close_function(&function);
-    return ok;
 }
 
 /* ---- second order ---- */
@@ -438,15 +419,28 @@ static bool check_gradient(Function *f, const Tensor *x, const GradcheckOptions 
     return ok;
 }
 
-bool gradgradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
-                   const GradcheckOptions *options, GradcheckResult *result) {
+/* ---- public ---- */
+
+static bool check_order(int order, GradcheckFunction f, void *context, int n, const Tensor *x,
+                        const GradcheckOptions *options, GradcheckResult *result) {
     GradcheckOptions o = {0};
     if (options) o = *options;
     gradcheck_seed(&o.seed); /* one that is no number is the core's error */
     if (n < 1) return refuse(result, GRADCHECK_ERROR, "no inputs");
     Function function = function_of(f, context, n, GRADCHECK_MAX_OUT, &o);
-    bool ok = check_gradient(&function, x, &o, result);
+    bool ok = order == 1 ? check(&function, NULL, x, order, &o, result)
+                         : check_gradient(&function, x, &o, result);
     close_function(&function);
-    if (result->order != 2) result->order = 2;
+    result->order = order;
     return ok;
+}
+
+bool gradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
+               const GradcheckOptions *options, GradcheckResult *result) {
+    return check_order(1, f, context, n, x, options, result);
+}
+
+bool gradgradcheck(GradcheckFunction f, void *context, int n, const Tensor *x,
+                   const GradcheckOptions *options, GradcheckResult *result) {
+    return check_order(2, f, context, n, x, options, result);
 }

@@ -4,14 +4,12 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "autograd/tape.h"
 #include "autograd/gradcheck/core.h"
 #include "autograd/tape.h"
 #include "tensor/kernels.h"
 #include "tensor/rng.h"
 
-static const double layout_tolerance[OPCHECK_ORDERS] = {1e-12, 1e-12, 1e-12};
-static const double compose_tolerance[OPCHECK_ORDERS] = {1e-12, 1e-12, 1e-12};
+static const double f64_tolerance[OPCHECK_ORDERS] = {1e-12, 1e-12, 1e-12};
 /* Each order of derivatives subtracts more: the F64 twin is what is checked closely. */
 static const double f32_tolerance[OPCHECK_ORDERS] = {2e-5, 1e-4, 5e-4};
 
@@ -323,7 +321,7 @@ static bool check_alone(Run *k, AgTape *t, const Results *joint) {
         if (!ag_grad_n(n, y, seed, 1, &x[i], &g, false))
             return fail(k, "one input alone", "%s", ag_tape_error(t));
         double d = distance(ag_value(g), &joint->v[1][j++]);
-        if (!(d <= layout_tolerance[1]))
+        if (!(d <= f64_tolerance[1]))
             return fail(because(k, GRADCHECK_WRONG), "one input alone",
                         "gradient %d differs by %.3g", i, d);
     }
@@ -391,7 +389,7 @@ static bool check_forms(Run *k, AgTape *t, const Wanted *base) {
         const Wanted *want = other_values ? &own : base;
         char check[64];
         snprintf(check, sizeof check, "%s inputs", opcheck_layout_name(layout));
-        if (!check_form(k, t, check, x64, want, layout_tolerance, &k->r->worst_layout))
+        if (!check_form(k, t, check, x64, want, f64_tolerance, &k->r->worst_layout))
             return false;
         snprintf(check, sizeof check, "%s inputs in F32", opcheck_layout_name(layout));
         if (!check_form(k, t, check, x32, want, f32_tolerance, &k->r->worst_f32)) return false;
@@ -404,7 +402,7 @@ static bool check_compose(Run *k, AgTape *t, const Results *base) {
     Results r;
     k->composed = true;
     bool ok = run(k, t, k->in, 1, &r) &&
-              agree(k, "compose", &r, base, compose_tolerance, &k->r->worst_compose);
+              agree(k, "compose", &r, base, f64_tolerance, &k->r->worst_compose);
     k->composed = false;
     return ok;
 }

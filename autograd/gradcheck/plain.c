@@ -63,39 +63,29 @@ bool gradcheck_fail(GradcheckRun *run, GradcheckReason reason, const char *forma
 
 /* ---- the whole ---- */
 
-static void say_passed(GradcheckRun *run) {
+/* Where the worst entry is and its numbers, after the sentence. */
+static void add_numbers(GradcheckRun *run, bool passed) {
     GradcheckResult *r = run->r;
-    char where[128] = "";
-    r->ok = true;
-    r->reason = GRADCHECK_PASSED;
-    if (r->checked && r->input >= 0)
-        snprintf(where, sizeof where, "; worst %s, element %" PRId64, run->in[r->input].name,
-                 r->index);
-    else if (r->checked) snprintf(where, sizeof where, "; worst direction %" PRId64, r->index);
-    int used = snprintf(r->message, sizeof r->message, "passed: %" PRId64 " of %" PRId64
-                        " %s agree%s", r->checked, r->input < 0 && run->o.directions
-                        ? (int64_t)run->o.directions : r->total, run->o.directions ? "directions" :
-                        "derivatives", where);
-    if (r->checked && used > 0 && (size_t)used < sizeof r->message)
-        snprintf(r->message + used, sizeof r->message - (size_t)used,
-                 ": numeric %.12g +- %.1g, analytic %.12g", r->numeric, r->uncertainty,
-                 r->analytic);
+    char where[128];
+    size_t used = strlen(r->message);
+    if (!r->checked || r->index < 0) return;
+    if (r->input >= 0)
+        snprintf(where, sizeof where, "%s%s, element", passed ? "" : "at ", run->in[r->input].name);
+    else snprintf(where, sizeof where, "%sdirection", passed ? "" : "along ");
+    snprintf(r->message + used, sizeof r->message - used,
+             "; worst %s %" PRId64 ": numeric %.*g +- %.1g, analytic %.*g", where, r->index,
+             passed ? 12 : 9, r->numeric, r->uncertainty, passed ? 12 : 9, r->analytic);
 }
 
-/* The numbers of the worst entry, after the sentence. */
-static void add_numbers(GradcheckRun *run) {
+static void say_passed(GradcheckRun *run) {
     GradcheckResult *r = run->r;
-    char where[128] = "";
-    size_t used = strlen(r->message);
-    if (r->checked && r->index >= 0 && r->input >= 0)
-        snprintf(where, sizeof where, "; worst at %s, element %" PRId64, run->in[r->input].name,
-                 r->index);
-    else if (r->checked && r->index >= 0)
-        snprintf(where, sizeof where, "; worst along direction %" PRId64, r->index);
-    if (*where)
-        snprintf(r->message + used, sizeof r->message - used,
-                 "%s: numeric %.9g +- %.1g, analytic %.9g", where, r->numeric, r->uncertainty,
-                 r->analytic);
+    bool directions = run->o.directions > 0;
+    r->ok = true;
+    r->reason = GRADCHECK_PASSED;
+    snprintf(r->message, sizeof r->message, "passed: %" PRId64 " of %" PRId64 " %s agree",
+             r->checked, r->input < 0 && directions ? run->o.directions : r->total,
+             directions ? "directions" : "derivatives");
+    add_numbers(run, true);
 }
 
 /* A function of doubles that computes in float costs most of the check's power: worth a word. */
@@ -132,7 +122,7 @@ static bool check_numbers(GradcheckRun *run) {
     if (ok || run->r->reason != GRADCHECK_WRONG) return ok;
     if (!run->o.plain_verdict && (run->o.directions == 0 || gradcheck_look_closer(run)))
         gradcheck_diagnose(run);
-    if (run->r->reason != GRADCHECK_KINK) add_numbers(run); /* there the sides say it all */
+    if (run->r->reason != GRADCHECK_KINK) add_numbers(run, false); /* there the sides say it all */
     return false;
 }
 
