@@ -11,13 +11,15 @@
  *
  * The four gates of a parameter stand below each other in the order i, f, g, o: weight_ih
  * [4H, I] is W_ii, W_if, W_ig, W_io.  Names, order and both biases are PyTorch's, so its
- * state_dict fits.
+ * state_dict fits.  What the options change in these equations, and the papers they come from,
+ * stands at ag_lstm (autograd/sequence.h); docs/lstm.md derives the gradients.
  * S. Hochreiter and J. Schmidhuber, Long short-term memory, Neural Computation 9(8), 1997; the
  * forget gate: F. Gers, J. Schmidhuber and F. Cummins, Learning to forget, Neural Computation
  * 12(10), 2000. */
 #ifndef NN_LSTM_H
 #define NN_LSTM_H
-#include "nn/linear.h"
+#include "autograd/sequence.h"
+#include "nn/param.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,10 +31,26 @@ typedef struct {
 
 /* ---- one step ---- */
 
+/* What one layer in one direction, or a cell, learns: NULL where the options leave it out.  H' is
+ * proj_size, or H without a projection; coupled gates make 4H 3H, and 3H 2H. */
+typedef struct {
+    NnParam *weight_ih;        /* [4H, its inputs] */
+    NnParam *weight_hh;        /* [4H, H'] */
+    NnParam *bias_ih;          /* [4H] */
+    NnParam *bias_hh;          /* [4H] */
+    NnParam *weight_hr;        /* [H', H] */
+    NnParam *weight_peephole;  /* [3H]: p_i, p_f, p_o; starts as the weights do */
+    NnParam *layer_norm_ih;    /* [4H], starts at 1 */
+    NnParam *layer_norm_hh;    /* [4H], starts at 1 */
+    NnParam *layer_norm_c;     /* [H], starts at 1 */
+    NnParam *layer_norm_c_bias; /* [H], starts at 0 */
+} NnLstmParams;
+
 /* A plain value; its parameters live in the set, and there is nothing to free. */
 typedef struct {
-    NnLinear ih; /* NAME.weight_ih [4H, I], NAME.bias_ih [4H] */
-    NnLinear hh; /* NAME.weight_hh [4H, H], NAME.bias_hh [4H] */
+    int64_t I, H;
+    NnLstmParams params; /* NAME.weight_ih, NAME.weight_hh, .. */
+    AgLstmOptions run;
 } NnLstmCell;
 
 typedef struct {
@@ -41,15 +59,23 @@ typedef struct {
                              above 0, the cell remembers from the first step of training on (R.
                              Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015) */
     double forget_bias;
-    const NnInit *init;   /* of all parameters; NULL: uniform in +-1/sqrt(H), PyTorch's default */
+    const NnInit *init;   /* of weights and biases; NULL: uniform in +-1/sqrt(H), PyTorch's */
+    int64_t proj_size;    /* h is W_hr times the cell's output, of this size; 0: no projection */
+    bool peepholes;       /* the gates see c */
+    bool coupled;         /* f = 1 - i: no forget gate */
+    bool layer_norm;      /* of W_ih x, W_hh h and c */
+    double layer_norm_eps; /* 0 means 1e-5 */
+    double zoneout_h, zoneout_c; /* probability that an element keeps its old value */
 } NnLstmCellOptions;
 
 /* A cell for inputs of size I and a state of size H; options NULL: all zero.
- * Fails (the set's error): nn_param's; a size below 0; a forget bias without biases. */
+ * Fails (the set's error): nn_param's; a size below 0; proj_size outside 0..H-1; a forget bias
+ * without biases or with coupled gates; a probability outside 0..1; a negative layer_norm_eps, or
+ * one without layer_norm. */
 NnLstmCell nn_lstm_cell_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                              const NnLstmCellOptions *options);
 
-/* x [B, I], s.h and s.c [B, H] -> h', c' [B, H].  Differentiable in x, h, c and parameters.
+/* x [B, I], s.h [B, H'], s.c [B, H] -> h', c'.  Differentiable in x, h, c and parameters.
  * Fails (the tape's error; both results failed): shapes, dtypes. */
 NnLstmState nn_lstm_cell(const NnLstmCell *m, AgVar x, NnLstmState s);
 
@@ -57,21 +83,9 @@ NnLstmState nn_lstm_cell(const NnLstmCell *m, AgVar x, NnLstmState s);
 
 /* One layer in one direction. */
 typedef struct {
-    NnLinear ih;       /* weight_ih_l0 [4H, its inputs], bias_ih_l0 [4H] */
-    NnLinear hh;       /* weight_hh_l0 [4H, H], bias_hh_l0 [4H] */
-    const char *scope; /* "l0", "l0_reverse", below NAME */
+    NnLstmParams params; /* NAME.weight_ih_l0, .. */
+    const char *scope;   /* "l0", "l0_reverse", below NAME */
 } NnLstmLayer;
-
-/* A plain value; what it points to lives in the set, and there is nothing to free. */
-typedef struct {
-    int64_t I, H;
-    int L, D; /* layers, directions */
-    bool batch_first;
-    double dropout;
-    NnLstmLayer *layer; /* [L*D]: layer 0 forward, layer 0 reverse, layer 1 forward, ..; NULL if
-                           the set failed */
-    const char *name;
-} NnLstm;
 
 typedef struct {
     int num_layers;       /* L; 0 means 1 */
@@ -81,31 +95,58 @@ typedef struct {
     double dropout;       /* of the outputs of all layers but the last, in training */
     bool has_forget_bias; /* as of the cell, in all layers and directions */
     double forget_bias;
-    const NnInit *init;   /* of all parameters; NULL: uniform in +-1/sqrt(H), PyTorch's default */
+    const NnInit *init;   /* of weights and biases; NULL: uniform in +-1/sqrt(H), PyTorch's */
+    int64_t proj_size;    /* as of the cell, like the next seven */
+    bool peepholes;
+    bool coupled;
+    bool layer_norm;
+    double layer_norm_eps;
+    double zoneout_h, zoneout_c;
+    /* Variational dropout: one mask for all steps of a sequence (Y. Gal and Z. Ghahramani, A
+     * Theoretically Grounded Application of Dropout in Recurrent Neural Networks, NIPS 2016). */
+    bool locked_dropout;   /* `dropout` between the layers is of this kind, too */
+    double input_dropout;  /* of x */
+    double hidden_dropout; /* of h on its way to the next step's gates, in every layer */
+    double output_dropout; /* of y */
+    /* Of the elements of every weight_hh, one mask for the whole call (S. Merity, N. Keskar and
+     * R. Socher, Regularizing and Optimizing LSTM Language Models, ICLR 2018). */
+    double weight_drop;
+    bool composed;         /* run the textbook's loop of ops instead of the sequence op: slower,
+                              the same result */
 } NnLstmOptions;
 
-/* Parameters NAME.weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, then those of l0_reverse
- * where bidirectional, then of l1, ..  Layers above the first have inputs of size D H.
+/* A plain value; what it points to lives in the set, and there is nothing to free. */
+typedef struct {
+    int64_t I, H;
+    int L, D;             /* layers, directions */
+    NnLstmOptions options;
+    NnLstmLayer *layer;   /* [L*D]: layer 0 forward, layer 0 reverse, layer 1 forward, ..; NULL if
+                             the set failed */
+    const char *name;
+} NnLstm;
+
+/* Parameters NAME.weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_hr_l0,
+ * weight_peephole_l0, layer_norm_ih_l0, .., those there are, then those of l0_reverse where
+ * bidirectional, then of l1, ..  Layers above the first have inputs of size D H'.
  * Options NULL: all zero.
- * Fails (the set's error): nn_param's; a size or number of layers below 0; dropout outside
- * 0..1; a forget bias without biases. */
+ * Fails (the set's error): nn_param's; a number of layers below 0; a probability outside 0..1;
+ * locked_dropout without dropout; what nn_lstm_cell_make refuses. */
 NnLstm nn_lstm_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                     const NnLstmOptions *options);
 
 typedef struct {
-    AgVar y;      /* [T, B, D*H]: h of every step of the last layer, forward then reverse half */
-    AgVar hn, cn; /* [L*D, B, H]: the states after each pass, layer by layer, forward then reverse;
-                     of a reverse pass the state after step 0 */
+    AgVar y;  /* [T, B, D*H']: h of every step of the last layer, forward then reverse half */
+    AgVar hn; /* [L*D, B, H']: the states after each pass, layer by layer, forward then reverse; .. */
+    AgVar cn; /* [L*D, B, H]:  .. of a reverse pass the state after step 0 */
 } NnLstmOutput;
 
-/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn, cn.  s gives h0 and c0, both [L*D, B, H];
- * NULL: zeros.  Differentiable, any number of times, in x, h0, c0 and all parameters.
- *
- * The input products of a pass are one product for the whole sequence; a step is then one
- * product with W_hh and the gates.
- * Fails (the tape's error, with scope and step; all results failed): x has not 3 axes or not
- * size I; T is 0; h0 or c0 of another shape; dtypes differ. */
-NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s);
+/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn, cn.  s gives h0 [L*D, B, H'] and c0 [L*D, B, H];
+ * NULL: zeros.  lengths [B], the steps of each sequence, 0..T in any order; NULL: all T: beyond
+ * them y is 0, hn and cn are the states at each sequence's own end, and reverse passes start
+ * there.  Differentiable, any number of times, in x, h0, c0 and all parameters.
+ * Fails (the tape's error, with scope; all results failed): x has not 3 axes or not size I; T is
+ * 0; h0 or c0 of another shape; a length outside 0..T; dtypes differ. */
+NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths);
 
 #ifdef __cplusplus
 }

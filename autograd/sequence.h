@@ -1,0 +1,160 @@
+/* sequence.h -- operations over whole sequences: recurrent layers, a linear recurrence and a
+ * convolution in time.  What ag.h says about tapes, errors and handles holds here.
+ *
+ * Sequences are time-major: x [T, B, I] holds T steps of B sequences; ag_transpose(x, 0, 1) of a
+ * [B, T, I] serves as well.  H' is the size of the hidden state h: H, or the projection's.
+ *
+ * A recurrent op runs one layer in one direction as one operation: one matrix product for the
+ * inputs of all steps, one product and one pass over the gates for each step, and going back three
+ * large products for the weights and x.  Each has a twin, ag_.._composed, which is the same
+ * function written as the textbook's loop of ops: it is what the fast one is tested against, what
+ * gives second derivatives, and what to read first.
+ *
+ * lengths [B], where given, are the steps that each sequence has, 0 to T, in any order.  Beyond
+ * them x is not used (it may hold NaN), y is 0 and the state stays: hn is the state after each
+ * sequence's own last step, and with reverse, which goes from the last step to the first, each
+ * starts at its own end.  Finished sequences leave the batch: the work is that of the steps there
+ * are.  The array is read during the call.
+ *
+ * The same row of the batch gives the same bits of y, hn and cn whatever the other rows are. */
+#ifndef AUTOGRAD_SEQUENCE_H
+#define AUTOGRAD_SEQUENCE_H
+#include "autograd/ag.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- long short-term memory ---------------------------------------------------------------- */
+
+/* What an LSTM layer learns, under PyTorch's names where it has them.  The gates stand below each
+ * other in the order i, f, g, o (coupled: i, g, o, and 3H instead of 4H).  Variables left {0}
+ * switch their part off; only weight_ih and weight_hh have to be there. */
+typedef struct {
+    AgVar weight_ih;         /* [4H, I] */
+    AgVar weight_hh;         /* [4H, H'] */
+    AgVar bias_ih, bias_hh;  /* [4H]; both or none */
+    AgVar weight_hr;         /* [H', H]: the projection; without it H' = H */
+    AgVar weight_peephole;   /* [3H]: p_i, p_f, p_o (coupled: [2H], p_i, p_o) */
+    AgVar layer_norm_ih;     /* [4H]: the gain of the norm of W_ih x; this one, the next and .. */
+    AgVar layer_norm_hh;     /* [4H]: .. of W_hh h .. */
+    AgVar layer_norm_c;      /* [H]:  .. of c come together or not at all */
+    AgVar layer_norm_c_bias; /* [H]; {0}: none */
+} AgLstmWeights;
+
+typedef struct {
+    const int64_t *lengths; /* [B]; NULL: all T */
+    bool reverse;           /* from the last step to the first */
+    bool coupled;           /* f = 1 - i */
+    double hidden_dropout;  /* probability: one mask for all steps on h in W_hh h (training) */
+    double zoneout_h;       /* probability that an element of h, .. */
+    double zoneout_c;       /* .. of c, keeps its old value in a step (training; otherwise the mean
+                               of both outcomes) */
+    double layer_norm_eps;  /* added to the variance; 0 means 1e-5 */
+} AgLstmOptions;
+
+typedef struct {
+    AgVar y;      /* [T, B, H']: h after every step */
+    AgVar hn, cn; /* [B, H'], [B, H]: the state after the last step */
+} AgLstmOutput;
+
+/* x [T, B, I], h0 [B, H'] and c0 [B, H] ({0}: zeros) -> y, hn, cn.  For each step, * elementwise
+ * and s the logistic function:
+ *
+ *     a = W_ih x + b_ih + W_hh (m * h) + b_hh      [4H]; a_i, a_f, a_g, a_o its quarters
+ *     i = s(a_i + p_i * c)                         input gate
+ *     f = s(a_f + p_f * c), or 1 - i if coupled    forget gate
+ *     g = tanh(a_g)                                candidate
+ *     c~ = f * c + i * g
+ *     o = s(a_o + p_o * c~)                        output gate
+ *     h~ = W_hr (o * tanh(N(c~)))
+ *     c' = z_c * c + (1 - z_c) * c~,   h' = z_h * h + (1 - z_h) * h~
+ *
+ * without p where there are no peepholes, without W_hr where there is no projection; m is the
+ * mask of hidden_dropout, the z those of zoneout.  With layer normalisation W_ih x and W_hh h are
+ * LN(W_ih x) * layer_norm_ih and LN(W_hh h) * layer_norm_hh, each over all 4H of a step's row, and
+ * N(c) = LN(c) * layer_norm_c + layer_norm_c_bias; else N(c) = c.
+ *
+ * Differentiable in x, h0, c0 and all weights; docs/lstm.md derives the backward pass.  Second
+ * derivatives go through ag_lstm_composed.
+ * Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone; not all gains of the layer
+ * norm; a probability outside 0..1; layer_norm_eps < 0.
+ *
+ * S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997.
+ * Forget gate: F. Gers, J. Schmidhuber and F. Cummins, Learning to Forget, Neural Computation
+ *   12(10), 2000.
+ * Peepholes: F. Gers, N. Schraudolph and J. Schmidhuber, Learning Precise Timing with LSTM
+ *   Recurrent Networks, JMLR 3, 2002.
+ * Projection: H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Recurrent Neural Network
+ *   Architectures for Large Scale Acoustic Modeling, Interspeech 2014.
+ * Coupled gates: K. Greff and others, LSTM: A Search Space Odyssey, IEEE TNNLS 28(10), 2017.
+ * Layer normalisation: J. L. Ba, J. R. Kiros and G. E. Hinton, arXiv:1607.06450, 2016, eq. 20-22.
+ * Dropout of h: Y. Gal and Z. Ghahramani, A Theoretically Grounded Application of Dropout in
+ *   Recurrent Neural Networks, NIPS 2016.
+ * Zoneout: D. Krueger and others, Zoneout: Regularizing RNNs by Randomly Preserving Hidden
+ *   Activations, ICLR 2017, equations 4 and 5. */
+AgLstmOutput ag_lstm(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
+                     const AgLstmOptions *options);
+
+/* The variables of one step: i, f, g, o, c, tanh_c [B, H], h [B, H'] and the sums before the
+ * activations, a [B, 4H] (i, f, g, o; coupled: i, g, o), peepholes included. */
+typedef struct {
+    AgVar a, i, f, g, o, c, h;
+} AgLstmStep;
+
+/* The same as a loop of ops: the reference.  steps, where not NULL, is [T]: what step t computed,
+ * also of sequences that are finished by then. */
+AgLstmOutput ag_lstm_composed(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
+                              const AgLstmOptions *options, AgLstmStep *steps);
+
+/* ---- gated recurrent unit -------------------------------------------------------------------- */
+
+/* Rows in the order r, z, n. */
+typedef struct {
+    AgVar weight_ih;        /* [3H, I] */
+    AgVar weight_hh;        /* [3H, H] */
+    AgVar bias_ih, bias_hh; /* [3H]; both or none ({0}) */
+} AgRnnWeights;
+
+typedef struct {
+    const int64_t *lengths; /* [B]; NULL: all T */
+    bool reverse;           /* from the last step to the first */
+} AgRnnOptions;
+
+typedef struct {
+    AgVar y;  /* [T, B, H]: h after every step */
+    AgVar hn; /* [B, H]: h after the last step */
+} AgRnnOutput;
+
+/* x [T, B, I], h0 [B, H] ({0}: zeros) -> y, hn.  For each step:
+ *
+ *     r = s(W_ir x + b_ir + W_hr h + b_hr)         reset gate
+ *     z = s(W_iz x + b_iz + W_hz h + b_hz)         update gate
+ *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+ *     h' = (1 - z) * n + z * h
+ *
+ * as torch.nn.GRU has it, with r after the product.  Differentiable in everything, twice through
+ * ag_gru_composed.  Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone.
+ * K. Cho and others, Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+ * Machine Translation, EMNLP 2014; this form of n: cuDNN's, S. Chetlur and others,
+ * arXiv:1410.0759, 2014. */
+AgRnnOutput ag_gru(AgVar x, AgVar h0, const AgRnnWeights *w, const AgRnnOptions *options);
+AgRnnOutput ag_gru_composed(AgVar x, AgVar h0, const AgRnnWeights *w, const AgRnnOptions *options);
+
+/* ---- plain recurrence -------------------------------------------------------------------------- */
+
+typedef enum { AG_RNN_TANH, AG_RNN_RELU } AgRnnNonlinearity;
+
+/* The same with weights [H, I] and [H, H] and one line a step, torch.nn.RNN:
+ *     h' = tanh(W_ih x + b_ih + W_hh h + b_hh),  or max(0, ..).
+ * Fails: as ag_gru; another nonlinearity.
+ * J. L. Elman, Finding Structure in Time, Cognitive Science 14, 1990. */
+AgRnnOutput ag_rnn(AgVar x, AgVar h0, const AgRnnWeights *w, AgRnnNonlinearity nonlinearity,
+                   const AgRnnOptions *options);
+AgRnnOutput ag_rnn_composed(AgVar x, AgVar h0, const AgRnnWeights *w,
+                            AgRnnNonlinearity nonlinearity, const AgRnnOptions *options);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
