@@ -96,8 +96,8 @@ typedef struct {
 AgLstmOutput ag_lstm(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
                      const AgLstmOptions *options);
 
-/* The variables of one step: i, f, g, o, c, tanh_c [B, H], h [B, H'] and the sums before the
- * activations, a [B, 4H] (i, f, g, o; coupled: i, g, o), peepholes included. */
+/* The variables of one step: i, f, g, o, c [B, H], h [B, H'], and the sums before the activations,
+ * a [B, 4H], without the peepholes' part. */
 typedef struct {
     AgVar a, i, f, g, o, c, h;
 } AgLstmStep;

@@ -53,6 +53,10 @@ AgVar ag_dropout(AgVar x, double p, int batch_axis) {
     bool valid = p >= 0 && p <= 1 && batch_axis >= -1 && batch_axis < ag_ndim(x) && ag_ok(x) &&
                  tensor_dtype_is_float(ag_dtype(x));
     if (!x.tape || (valid && !ag_tape_is_training(x.tape))) return x;
-    Options o = {p, ag_random_next(x, batch_axis)};
+    return ag_dropout_drawn(x, p, ag_random_next(x, batch_axis));
+}
+
+AgVar ag_dropout_drawn(AgVar x, double p, AgRandom random) {
+    Options o = {p, random};
     return ag_apply1(&ag_op_dropout, 1, &x, &o, sizeof o);
 }

@@ -18,4 +18,7 @@ AgRandom ag_random_next(AgVar x, int batch_axis);
  * the error recorded: there is no such axis, or the rows lie outside the batch. */
 bool ag_random_rows(AgCall *c, int axes, AgRandom *random);
 
+/* ag_dropout of this draw, in training or not. */
+AgVar ag_dropout_drawn(AgVar x, double p, AgRandom random);
+
 #endif
