@@ -311,3 +311,27 @@ void tensor_where(const Tensor *y, const Tensor *mask, const Tensor *a, const Te
     assert(mask->dtype == TENSOR_U8 && a->dtype == y->dtype && b->dtype == y->dtype);
     elementwise(runs[y->dtype], NULL, 4, (const Tensor *[]){y, mask, a, b});
 }
+
+/* ---- gates of recurrent layers ---- */
+
+void tensor_gates(TensorGates f, int n_operands, const Tensor *operands) {
+    enum { MOST = 12 };
+    const Tensor *first = operands;
+    const int64_t rows = first->shape[0], n = first->shape[1];
+    const int64_t size = (int64_t)tensor_dtype_size(first->dtype);
+    void (*run)(int64_t, void *const *) = tensor_kernels(first->dtype)->gates[f];
+    void *p[MOST];
+    assert(n_operands <= MOST);
+    for (int k = 0; k < n_operands; k++) {
+        const Tensor *x = &operands[k];
+        assert(x->ndim == 2 && x->dtype == first->dtype && x->shape[0] == rows);
+        assert(x->shape[1] == n && (n < 2 || x->stride[1] == 1));
+        p[k] = x->data;
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        run(n, p);
+        for (int k = 0; k < n_operands; k++) {
+            p[k] = (char *)p[k] + operands[k].stride[0] * size;
+        }
+    }
+}

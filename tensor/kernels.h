@@ -189,6 +189,34 @@ void tensor_layer_norm_backward(const Tensor *dx, const Tensor *dweight, const T
                                 const Tensor *g, const Tensor *x, const Tensor *stats,
                                 const Tensor *weight);
 
+/* ---- gates of recurrent layers ---- */
+
+/* Each takes matrices [rows, n] and leaves matrices, in one pass; s is the logistic function.
+ * F32 tanh is within 3.5 ULP here, where the rest of the library has 1.0. */
+typedef enum {
+    TENSOR_LSTM_CELL,             /* a_i, a_f, a_g, c -> i = s(a_i), f = s(a_f), g = tanh(a_g),
+                                     c' = f c + i g */
+    TENSOR_LSTM_COUPLED,          /* a_i, a_g, c -> i, g, c' = (1 - i) c + i g */
+    TENSOR_LSTM_OUTPUT,           /* a_o, c -> o = s(a_o), t = tanh(c), h = o t */
+    TENSOR_LSTM_OUTPUT_BACKWARD,  /* o, t, dh -> da_o, dc */
+    TENSOR_LSTM_CELL_BACKWARD,    /* i, f, g, c, dc' -> da_i, da_f, da_g, dc */
+    TENSOR_LSTM_COUPLED_BACKWARD, /* i, g, c, dc' -> da_i, da_g, dc */
+    TENSOR_GRU,                   /* x_r, x_z, x_n, y_r, y_z, y_n, h -> r = s(x_r + y_r),
+                                     z = s(x_z + y_z), n = tanh(x_n + r y_n),
+                                     h' = (1 - z) n + z h */
+    TENSOR_GRU_BACKWARD,          /* r, z, n, y_n, h, dh' -> dx_r, dx_z, dx_n, dy_n, and of h
+                                     its direct part z dh'; dy_r = dx_r, dy_z = dx_z */
+    TENSOR_TANH_GATE,             /* a -> tanh(a) */
+    TENSOR_TANH_GATE_BACKWARD,    /* y, dy -> dy (1 - y^2) */
+    TENSOR_MULTIPLY_ADD,          /* a, b, c -> c + a b */
+    TENSOR_MIX,                   /* k, a, b -> (1 - k) a + k b */
+    TENSOR_MIX_BACKWARD,          /* k, g -> (1 - k) g, k g */
+    TENSOR_GATES_COUNT
+} TensorGates;
+/* operands [rows, n] of one float dtype, inputs first: elements of a row lie side by side, rows
+ * any stride apart (0: one row for all).  A result may be one of the inputs. */
+void tensor_gates(TensorGates f, int n_operands, const Tensor *operands);
+
 /* ---- losses ---- */
 
 /* Rows of logits x [rows, V], target I64 [rows]; loss [rows] = logsumexp(x_n) - sum_v q_n[v]

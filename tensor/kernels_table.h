@@ -91,6 +91,9 @@ typedef struct {
     void (*layer_norm_backward)(int64_t n, void *dx, double *dweight, double *dbias,
                                 const void *g, const void *x, const void *weight, double mean,
                                 double rstd);
+
+    /* One row of n elements, contiguous operands. */
+    void (*gates[TENSOR_GATES_COUNT])(int64_t n, void *const *p);
 } TensorKernels;
 
 typedef struct {
