@@ -96,7 +96,7 @@ static AgVar forward(Trainer *m, AgVar x) {
     NnDropout drop = {c->dropout, 1};
     AgVar e = c->E > 0 ? nn_dropout(&drop, nn_embedding(&m->embedding, x))
                        : ag_one_hot(x, c->V, TENSOR_F32);
-    NnLstmOutput o = nn_lstm(&m->lstm, e, &s);
+    NnLstmOutput o = nn_lstm(&m->lstm, e, &s, NULL);
     nn_state_store(m->state, "h", o.hn);
     nn_state_store(m->state, "c", o.cn);
     return nn_linear(&m->out, nn_dropout(&drop, o.y));

@@ -20,6 +20,15 @@ typedef struct {
  * N. Srivastava and others, Dropout, JMLR 15, 2014. */
 AgVar nn_dropout(const NnDropout *m, AgVar x);
 
+/* Variational dropout: the same with one mask for all steps of a sequence, drawn as if x had size
+ * 1 along time_axis, so that a feature dropped in one step is dropped in all.  batch_axis as
+ * above: sequences have masks of their own.  As for nn_dropout a NaN or infinity stays seen.
+ * Gradient: the same mask.
+ * Fails (the tape's error): p outside 0..1, an axis out of range, the two are the same.
+ * Y. Gal and Z. Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural
+ * Networks, NIPS 2016. */
+AgVar nn_locked_dropout(AgVar x, double p, int batch_axis, int time_axis);
+
 #ifdef __cplusplus
 }
 #endif

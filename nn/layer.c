@@ -31,6 +31,8 @@ NnParam *nn_layer_share(NnParamSet *set, const char *name, NnParam *p, int ndim,
     return nn_params_at(set, -1);
 }
 
+AgVar nn_layer_var(AgTape *t, const NnParam *p) { return p ? nn_var(t, p) : (AgVar){0}; }
+
 bool nn_layer_ready(AgTape *t, AgVar v, const char *what) {
     if (v.tape == t && ag_ok(v)) return true;
     if (!t) return false;

@@ -12,6 +12,9 @@ NnInit nn_layer_init(const NnInit *given, int64_t n);
 NnParam *nn_layer_share(NnParamSet *set, const char *name, NnParam *p, int ndim,
                         const int64_t *shape);
 
+/* The parameter as a variable, and {0} for NULL: a part that the layer does without. */
+AgVar nn_layer_var(AgTape *t, const NnParam *p);
+
 /* True if v is a live variable of t; else that is recorded on t, for `what`. */
 bool nn_layer_ready(AgTape *t, AgVar v, const char *what);
 

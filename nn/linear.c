@@ -19,6 +19,5 @@ NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
 
 AgVar nn_linear(const NnLinear *m, AgVar x) {
     if (!nn_layer_ready(x.tape, x, "linear: x")) return (AgVar){x.tape, 0, 0};
-    AgVar bias = m->bias ? nn_var(x.tape, m->bias) : (AgVar){0};
-    return ag_linear(x, nn_var(x.tape, m->weight), bias);
+    return ag_linear(x, nn_var(x.tape, m->weight), nn_layer_var(x.tape, m->bias));
 }

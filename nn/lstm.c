@@ -1,238 +1,189 @@
 /* lstm.c -- see lstm.h. */
 #include "nn/lstm.h"
 
-#include <limits.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "nn/layer.h"
 #include "nn/param_set.h"
+#include "nn/recurrent.h"
 #include "tensor/kernels.h"
 
 /* ---- making ---- */
 
-/* b_if = forget_bias, b_hf = 0 */
-static void set_forget_bias(NnParam *bias_ih, NnParam *bias_hh, int64_t H, double forget_bias) {
-    if (nn_param_is_nil(bias_ih) || nn_param_is_nil(bias_hh)) return;
-    Tensor b_if = tensor_narrow(&bias_ih->value, 0, H, H);
-    Tensor b_hf = tensor_narrow(&bias_hh->value, 0, H, H);
-    tensor_fill(&b_if, forget_bias);
-    tensor_fill(&b_hf, 0);
-    nn_param_touch(bias_ih);
-    nn_param_touch(bias_hh);
-}
-
-/* NAME.weight_ihSUFFIX and its three companions. */
-static void make_gates(NnParamSet *set, const char *name, const char *suffix, int64_t I, int64_t H,
-                       const NnLstmCellOptions *o, NnLinear *ih, NnLinear *hh) {
-    const int64_t shape_ih[] = {4 * H, I}, shape_hh[] = {4 * H, H};
-    NnInit init = nn_layer_init(o->init, H);
-    ih->weight = nn_param(set, init, 2, shape_ih, "%s%sweight_ih%s", NN_PREFIX(name), suffix);
-    hh->weight = nn_param(set, init, 2, shape_hh, "%s%sweight_hh%s", NN_PREFIX(name), suffix);
-    ih->bias = hh->bias = NULL;
-    if (o->no_bias) return;
-    ih->bias = nn_param(set, init, 1, shape_ih, "%s%sbias_ih%s", NN_PREFIX(name), suffix);
-    hh->bias = nn_param(set, init, 1, shape_hh, "%s%sbias_hh%s", NN_PREFIX(name), suffix);
-    if (o->has_forget_bias) set_forget_bias(ih->bias, hh->bias, H, o->forget_bias);
-}
-
-/* Beyond this 8 H is no int64_t, and no memory holds it. */
-static const int64_t max_size = INT64_MAX / 16;
-
-static bool check_sizes(NnParamSet *set, const char *name, int64_t I, int64_t H,
-                        const NnLstmCellOptions *o) {
-    if (I < 0 || H < 0 || I > max_size || H > max_size)
-        nn_params_fail(set, "lstm %.200s: input size %lld, hidden size %lld", name, (long long)I,
-                       (long long)H);
-    else if (o->no_bias && o->has_forget_bias)
-        nn_params_fail(set, "lstm %.200s: a forget bias, but no biases", name);
+static bool check_projection(NnParamSet *set, const char *kind, const char *name, int64_t H,
+                             int64_t proj_size) {
+    if (proj_size != 0 && (proj_size < 0 || proj_size >= H))
+        nn_params_fail(set, "%s %.200s: projection size %lld, wants 0 to %lld (hidden size - 1)",
+                       kind, name, (long long)proj_size, (long long)H - 1);
     return nn_params_ok(set);
 }
 
-/* A layer of a set that failed: its use on a tape records the set's error. */
-static NnLinear nil_linear(const NnParamSet *set) {
-    return (NnLinear){nn_params_at(set, -1), NULL};
+static bool check_parts(NnParamSet *set, const char *kind, const char *name,
+                        const NnLstmCellOptions *o) {
+    if (o->has_forget_bias && o->no_bias)
+        nn_params_fail(set, "%s %.200s: a forget bias, but no biases", kind, name);
+    else if (o->has_forget_bias && o->coupled)
+        nn_params_fail(set, "%s %.200s: a forget bias, but coupled gates have no forget gate",
+                       kind, name);
+    else if (!(o->layer_norm_eps >= 0))
+        nn_params_fail(set, "%s %.200s: layer_norm_eps %g is below 0", kind, name,
+                       o->layer_norm_eps);
+    else if (o->layer_norm_eps > 0 && !o->layer_norm)
+        nn_params_fail(set, "%s %.200s: layer_norm_eps, but no layer_norm", kind, name);
+    return nn_params_ok(set);
+}
+
+static bool check_cell(NnParamSet *set, const char *kind, const char *name, int64_t I, int64_t H,
+                       const NnLstmCellOptions *o) {
+    return nn_recurrent_check_sizes(set, kind, name, I, H) &&
+           check_projection(set, kind, name, H, o->proj_size) &&
+           check_parts(set, kind, name, o) &&
+           nn_recurrent_check_p(set, kind, name, "zoneout_h", o->zoneout_h) &&
+           nn_recurrent_check_p(set, kind, name, "zoneout_c", o->zoneout_c);
+}
+
+/* b_if = forget_bias, b_hf = 0 */
+static void set_forget_bias(const NnLstmParams *p, int64_t H, double forget_bias) {
+    if (nn_param_is_nil(p->bias_ih) || nn_param_is_nil(p->bias_hh)) return;
+    Tensor b_if = tensor_narrow(&p->bias_ih->value, 0, H, H);
+    Tensor b_hf = tensor_narrow(&p->bias_hh->value, 0, H, H);
+    tensor_fill(&b_if, forget_bias);
+    tensor_fill(&b_hf, 0);
+    nn_param_touch(p->bias_ih);
+    nn_param_touch(p->bias_hh);
+}
+
+/* The size of h. */
+static int64_t output_size(int64_t H, int64_t proj_size) { return proj_size ? proj_size : H; }
+
+static NnLstmParams make_params(NnParamSet *set, const char *name, const char *suffix, int64_t I,
+                                int64_t H, const NnLstmCellOptions *o) {
+    NnLstmParams p;
+    int64_t rows = (o->coupled ? 3 : 4) * H, out = output_size(H, o->proj_size);
+    NnInit init = nn_layer_init(o->init, H), one = nn_init_constant(1), zero = nn_init_constant(0);
+    bool bias = !o->no_bias, norm = o->layer_norm;
+    const NnRecurrentParam list[] = {
+        {true, &p.weight_ih, "weight_ih", init, 2, {rows, I}},
+        {true, &p.weight_hh, "weight_hh", init, 2, {rows, out}},
+        {bias, &p.bias_ih, "bias_ih", init, 1, {rows}},
+        {bias, &p.bias_hh, "bias_hh", init, 1, {rows}},
+        {o->proj_size > 0, &p.weight_hr, "weight_hr", init, 2, {out, H}},
+        {o->peepholes, &p.weight_peephole, "weight_peephole", init, 1, {rows - H}},
+        {norm, &p.layer_norm_ih, "layer_norm_ih", one, 1, {rows}},
+        {norm, &p.layer_norm_hh, "layer_norm_hh", one, 1, {rows}},
+        {norm, &p.layer_norm_c, "layer_norm_c", one, 1, {H}},
+        {norm, &p.layer_norm_c_bias, "layer_norm_c_bias", zero, 1, {H}},
+    };
+    nn_recurrent_params(set, name, suffix, sizeof list / sizeof *list, list);
+    if (o->has_forget_bias) set_forget_bias(&p, H, o->forget_bias);
+    return p;
 }
 
 NnLstmCell nn_lstm_cell_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                              const NnLstmCellOptions *options) {
     NnLstmCellOptions o = options ? *options : (NnLstmCellOptions){0};
-    NnLstmCell m = {nil_linear(set), nil_linear(set)};
-    if (check_sizes(set, name, I, H, &o)) make_gates(set, name, "", I, H, &o, &m.ih, &m.hh);
+    NnRnnParams nil = nn_recurrent_nil(set);
+    NnLstmCell m = {.I = I, .H = H,
+                    .params = {.weight_ih = nil.weight_ih, .weight_hh = nil.weight_hh},
+                    .run = {.coupled = o.coupled, .zoneout_h = o.zoneout_h,
+                            .zoneout_c = o.zoneout_c, .layer_norm_eps = o.layer_norm_eps}};
+    if (check_cell(set, "lstm_cell", name, I, H, &o))
+        m.params = make_params(set, name, "", I, H, &o);
     return m;
 }
 
-static bool check_options(NnParamSet *set, const char *name, const NnLstmOptions *o) {
-    if (o->num_layers < 0 || o->num_layers > INT_MAX / 2)
-        nn_params_fail(set, "lstm %.200s: %d layers", name, o->num_layers);
-    else if (!(o->dropout >= 0 && o->dropout <= 1))
-        nn_params_fail(set, "lstm %.200s: dropout %g is not in 0..1", name, o->dropout);
-    return nn_params_ok(set);
+static bool check_dropouts(NnParamSet *set, const char *name, const NnLstmOptions *o) {
+    if (o->locked_dropout && o->dropout == 0)
+        nn_params_fail(set, "lstm %.200s: locked_dropout, but dropout is 0", name);
+    return nn_recurrent_check_p(set, "lstm", name, "input_dropout", o->input_dropout) &&
+           nn_recurrent_check_p(set, "lstm", name, "hidden_dropout", o->hidden_dropout) &&
+           nn_recurrent_check_p(set, "lstm", name, "output_dropout", o->output_dropout) &&
+           nn_recurrent_check_p(set, "lstm", name, "weight_drop", o->weight_drop);
 }
 
-static void make_layer(NnParamSet *set, const NnLstm *m, int l, int d,
-                       const NnLstmCellOptions *o) {
-    NnLstmLayer *layer = &m->layer[l * m->D + d];
-    char suffix[32];
-    snprintf(suffix, sizeof suffix, "_l%d%s", l, d ? "_reverse" : "");
-    make_gates(set, m->name, suffix, l ? m->D * m->H : m->I, m->H, o, &layer->ih, &layer->hh);
-    char *scope = nn_params_alloc(set, strlen(suffix));
-    if (scope) memcpy(scope, suffix + 1, strlen(suffix));
-    layer->scope = scope ? scope : "";
+static void make_layers(NnParamSet *set, NnLstm *m, const NnLstmCellOptions *o) {
+    for (int k = 0; k < m->L * m->D && nn_params_ok(set); k++) {
+        NnRecurrentPlace place =
+            nn_recurrent_place(set, k, m->D, m->I, output_size(m->H, o->proj_size));
+        m->layer[k].scope = place.scope;
+        m->layer[k].params = make_params(set, m->name, place.suffix, place.I, m->H, o);
+    }
+    if (!nn_params_ok(set)) m->layer = NULL;
 }
 
 NnLstm nn_lstm_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                     const NnLstmOptions *options) {
     NnLstmOptions o = options ? *options : (NnLstmOptions){0};
-    NnLstmCellOptions cell = {o.no_bias, o.has_forget_bias, o.forget_bias, o.init};
-    NnLstm m = {.I = I, .H = H, .L = o.num_layers ? o.num_layers : 1, .D = o.bidirectional ? 2 : 1,
-                .batch_first = o.batch_first, .dropout = o.dropout, .name = ""};
-    if (!check_sizes(set, name, I, H, &cell) || !check_options(set, name, &o)) return m;
-    char *copy = nn_params_alloc(set, strlen(name) + 1);
-    NnLstmLayer *layer = nn_params_alloc(set, (size_t)(m.L * m.D) * sizeof *layer);
-    if (!copy || !layer) return m;
-    m.name = memcpy(copy, name, strlen(name) + 1);
-    m.layer = layer;
-    for (int l = 0; l < m.L && nn_params_ok(set); l++)
-        for (int d = 0; d < m.D; d++) make_layer(set, &m, l, d, &cell);
-    if (!nn_params_ok(set)) m.layer = NULL;
+    NnLstmCellOptions cell = {.no_bias = o.no_bias, .has_forget_bias = o.has_forget_bias,
+                              .forget_bias = o.forget_bias, .init = o.init,
+                              .proj_size = o.proj_size, .peepholes = o.peepholes,
+                              .coupled = o.coupled, .layer_norm = o.layer_norm,
+                              .layer_norm_eps = o.layer_norm_eps, .zoneout_h = o.zoneout_h,
+                              .zoneout_c = o.zoneout_c};
+    NnLstm m = {.I = I, .H = H, .L = o.num_layers ? o.num_layers : 1,
+                .D = o.bidirectional ? 2 : 1, .options = o, .name = ""};
+    m.options.init = NULL; /* it may end before the layer does */
+    if (!nn_recurrent_check_stack(set, "lstm", name, I, H, o.num_layers, o.dropout) ||
+        !check_cell(set, "lstm", name, I, H, &cell) || !check_dropouts(set, name, &o))
+        return m;
+    m.layer = nn_recurrent_alloc(set, name, m.L * m.D, sizeof *m.layer, &m.name);
+    if (m.layer) make_layers(set, &m, &cell);
     return m;
 }
 
-/* ---- one step ---- */
+/* ---- running ---- */
 
-/* From a [B, 4H], the sums in the gates i, f, g, o, and c [B, H]. */
-static NnLstmState gates(AgVar a, AgVar c_before) {
-    AgVar i = ag_sigmoid(ag_chunk(a, 1, 4, 0)), f = ag_sigmoid(ag_chunk(a, 1, 4, 1));
-    AgVar g = ag_tanh(ag_chunk(a, 1, 4, 2)), o = ag_sigmoid(ag_chunk(a, 1, 4, 3));
-    AgVar c = ag_add(ag_mul(f, c_before), ag_mul(i, g));
-    return (NnLstmState){.h = ag_mul(o, ag_tanh(c)), .c = c};
-}
-
-static NnLstmState failed_state(AgTape *t) {
-    return (NnLstmState){{t, 0, 0}, {t, 0, 0}};
-}
-
-/* An op broadcasts a batch of 1 silently; a state never is. */
-static bool check_matrix(const char *what, AgVar v, int64_t B, int64_t n) {
-    if (ag_ndim(v) == 2 && ag_dim(v, 0) == B && ag_dim(v, 1) == n) return true;
-    char got[TENSOR_DESCRIBE_SIZE];
-    ag_fail(v.tape, "lstm_cell: expected %s [%lld,%lld], got %s", what, (long long)B, (long long)n,
-            tensor_describe(ag_value(v), got, sizeof got));
-    return false;
-}
-
-static bool check_step(const NnLstmCell *m, AgVar x, NnLstmState s) {
-    AgVar w_ih = nn_var(x.tape, m->ih.weight), w_hh = nn_var(x.tape, m->hh.weight);
-    if (!ag_ok(w_ih) || !ag_ok(w_hh)) return false;
-    int64_t B = ag_dim(x, 0), H = ag_dim(w_hh, 1);
-    if (ag_ndim(x) != 2 || ag_dim(x, 1) != ag_dim(w_ih, 1)) {
-        char got[TENSOR_DESCRIBE_SIZE];
-        ag_fail(x.tape, "lstm_cell: expected x [B,%lld], got %s", (long long)ag_dim(w_ih, 1),
-                tensor_describe(ag_value(x), got, sizeof got));
-        return false;
-    }
-    return nn_layer_ready(x.tape, s.h, "lstm_cell: h") && nn_layer_ready(x.tape, s.c, "lstm_cell: c") &&
-           check_matrix("h", s.h, B, H) && check_matrix("c", s.c, B, H);
+static AgLstmWeights weights(AgTape *t, const NnLstmParams *p) {
+    return (AgLstmWeights){.weight_ih = nn_var(t, p->weight_ih),
+                           .weight_hh = nn_var(t, p->weight_hh),
+                           .bias_ih = nn_layer_var(t, p->bias_ih),
+                           .bias_hh = nn_layer_var(t, p->bias_hh),
+                           .weight_hr = nn_layer_var(t, p->weight_hr),
+                           .weight_peephole = nn_layer_var(t, p->weight_peephole),
+                           .layer_norm_ih = nn_layer_var(t, p->layer_norm_ih),
+                           .layer_norm_hh = nn_layer_var(t, p->layer_norm_hh),
+                           .layer_norm_c = nn_layer_var(t, p->layer_norm_c),
+                           .layer_norm_c_bias = nn_layer_var(t, p->layer_norm_c_bias)};
 }
 
 NnLstmState nn_lstm_cell(const NnLstmCell *m, AgVar x, NnLstmState s) {
-    if (!nn_layer_ready(x.tape, x, "lstm_cell: x") || !check_step(m, x, s)) return failed_state(x.tape);
-    return gates(ag_add(nn_linear(&m->ih, x), nn_linear(&m->hh, s.h)), s.c);
-}
-
-/* ---- sequences ---- */
-
-/* W_ih x + b_ih + b_hh for all steps at once.   x [T, B, I] -> [T, B, 4H] */
-static AgVar project(const NnLstmLayer *m, AgVar x) {
     AgTape *t = x.tape;
-    AgVar p = ag_matmul(x, ag_transpose(nn_var(t, m->ih.weight), 0, 1));
-    if (!m->ih.bias) return p;
-    return ag_add(p, ag_add(nn_var(t, m->ih.bias), nn_var(t, m->hh.bias)));
+    AgVar none = {t, 0, 0}, state[] = {s.h, s.c};
+    if (!t) return (NnLstmState){none, none};
+    AgLstmWeights w = weights(t, &m->params);
+    const int64_t size[] = {ag_dim(w.weight_hh, 1), m->H};
+    if (!ag_tape_ok(t) || !nn_recurrent_check_step("lstm_cell", x, m->I, 2, state, size))
+        return (NnLstmState){none, none};
+    AgLstmOutput out = ag_lstm(ag_unsqueeze(x, 0), s.h, s.c, &w, &m->run);
+    return (NnLstmState){out.hn, out.cn};
 }
 
-/* One layer in one direction over x [T, B, I] from the state *s [B, H], which becomes the last
- * one.  Returns h of all steps, [T, B, H]; hs [T] is working memory. */
-static AgVar run_pass(const NnLstmLayer *m, AgVar x, bool reverse, NnLstmState *s, AgVar *hs) {
-    AgTape *t = x.tape;
-    ag_scope_push(t, m->scope);
-    int64_t T = ag_dim(x, 0);
-    AgVar p = project(m, x), w_hh = ag_transpose(nn_var(t, m->hh.weight), 0, 1);
-    for (int64_t n = 0; n < T; n++) {
-        int64_t step = reverse ? T - 1 - n : n;
-        ag_scope_step(t, step);
-        *s = gates(ag_add(ag_select(p, 0, step), ag_matmul(s->h, w_hh)), s->c);
-        hs[step] = s->h;
-    }
-    ag_scope_step(t, -1);
-    AgVar y = ag_stack((int)T, hs, 0);
-    ag_scope_pop(t);
-    return y;
+static const char *scope(const void *model, int k) {
+    return ((const NnLstm *)model)->layer[k].scope;
 }
 
-static bool check_sequence(const NnLstm *m, AgVar x) {
-    const char *axes = m->batch_first ? "B,T" : "T,B";
-    int64_t T = ag_dim(x, m->batch_first);
-    char got[TENSOR_DESCRIBE_SIZE];
-    tensor_describe(ag_value(x), got, sizeof got);
-    if (ag_ndim(x) != 3 || ag_dim(x, 2) != m->I)
-        ag_fail(x.tape, "lstm: expected x [%s,%lld], got %s", axes, (long long)m->I, got);
-    else if (T < 1 || T > INT_MAX)
-        ag_fail(x.tape, "lstm: expected 1 step or more, got x [%s,I] %s", axes, got);
-    return ag_tape_ok(x.tape);
+static NnRecurrentOutput pass(const void *model, int k, AgVar x, const AgVar *state,
+                              const AgRnnOptions *options) {
+    const NnLstm *m = model;
+    const NnLstmOptions *o = &m->options;
+    AgLstmWeights w = weights(x.tape, &m->layer[k].params);
+    if (o->weight_drop > 0) w.weight_hh = ag_dropout(w.weight_hh, o->weight_drop, -1);
+    AgLstmOptions run = {.lengths = options->lengths, .reverse = options->reverse,
+                         .coupled = o->coupled, .hidden_dropout = o->hidden_dropout,
+                         .zoneout_h = o->zoneout_h, .zoneout_c = o->zoneout_c,
+                         .layer_norm_eps = o->layer_norm_eps};
+    AgLstmOutput out = o->composed ? ag_lstm_composed(x, state[0], state[1], &w, &run, NULL)
+                                   : ag_lstm(x, state[0], state[1], &w, &run);
+    return (NnRecurrentOutput){out.y, {out.hn, out.cn}};
 }
 
-static bool check_initial(const NnLstm *m, AgTape *t, const char *what, AgVar v, int64_t B) {
-    if (!nn_layer_ready(t, v, what)) return false;
-    if (ag_ndim(v) == 3 && ag_dim(v, 0) == m->L * m->D && ag_dim(v, 1) == B &&
-        ag_dim(v, 2) == m->H)
-        return true;
-    char got[TENSOR_DESCRIBE_SIZE];
-    ag_fail(v.tape, "%s: expected [%d,%lld,%lld], got %s", what, m->L * m->D, (long long)B,
-            (long long)m->H, tensor_describe(ag_value(v), got, sizeof got));
-    return false;
-}
-
-/* All layers.  x [T, B, I]; s NULL: zeros. */
-static NnLstmOutput run_layers(const NnLstm *m, AgVar x, const NnLstmState *s) {
-    AgTape *t = x.tape;
-    int64_t T = ag_dim(x, 0), B = ag_dim(x, 1);
-    int n = m->L * m->D;
-    AgVar *hs = ag_tape_alloc(t, (size_t)(T + 2 * n) * sizeof *hs);
-    if (!hs) return (NnLstmOutput){{t, 0, 0}, {t, 0, 0}, {t, 0, 0}};
-    AgVar *hn = hs + T, *cn = hn + n, zero = {t, 0, 0};
-    if (!s) zero = ag_full(t, ag_dtype(x), 2, (int64_t[]){B, m->H}, 0);
-    for (int l = 0; l < m->L; l++) {
-        AgVar y[2];
-        for (int d = 0; d < m->D; d++) {
-            int k = l * m->D + d;
-            NnLstmState state = {zero, zero};
-            if (s) state = (NnLstmState){ag_select(s->h, 0, k), ag_select(s->c, 0, k)};
-            y[d] = run_pass(&m->layer[k], x, d == 1, &state, hs);
-            hn[k] = state.h;
-            cn[k] = state.c;
-        }
-        x = m->D == 2 ? ag_concat(2, y, 2) : y[0];
-        if (l < m->L - 1 && m->dropout > 0) x = ag_dropout(x, m->dropout, 1);
-    }
-    return (NnLstmOutput){x, ag_stack(n, hn, 0), ag_stack(n, cn, 0)};
-}
-
-NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s) {
-    AgTape *t = x.tape;
-    NnLstmOutput out = {{t, 0, 0}, {t, 0, 0}, {t, 0, 0}};
-    if (!nn_layer_ready(t, x, "lstm: x")) return out;
-    if (!m->layer) {
-        ag_fail(t, "lstm: was not made, or its parameter set has an error");
-        return out;
-    }
-    if (*m->name) ag_scope_push(t, m->name);
-    int64_t B = ag_dim(x, !m->batch_first);
-    if (check_sequence(m, x) && (!s || (check_initial(m, t, "lstm: h0", s->h, B) &&
-                                        check_initial(m, t, "lstm: c0", s->c, B)))) {
-        out = run_layers(m, m->batch_first ? ag_transpose(x, 0, 1) : x, s);
-        if (m->batch_first) out.y = ag_transpose(out.y, 0, 1);
-    }
-    if (*m->name) ag_scope_pop(t);
-    return out;
+NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths) {
+    const NnLstmOptions *o = &m->options;
+    NnRecurrent stack = {.kind = "lstm", .name = m->name, .I = m->I, .L = m->L, .D = m->D,
+                         .n_states = 2, .size = {output_size(m->H, o->proj_size), m->H},
+                         .batch_first = o->batch_first, .locked_dropout = o->locked_dropout,
+                         .dropout = o->dropout, .input_dropout = o->input_dropout,
+                         .output_dropout = o->output_dropout, .model = m, .made = m->layer,
+                         .scope = scope, .pass = pass};
+    AgVar states[2];
+    if (s) states[0] = s->h, states[1] = s->c;
+    NnRecurrentOutput out = nn_recurrent_run(&stack, x, s ? states : NULL, lengths);
+    return (NnLstmOutput){out.y, out.state[0], out.state[1]};
 }

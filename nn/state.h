@@ -4,7 +4,7 @@
  * next begins:
  *
  *     NnLstmState s = {nn_state_load(st, t, "h", 3, shape), nn_state_load(st, t, "c", 3, shape)};
- *     NnLstmOutput out = nn_lstm(&lstm, x, &s);
+ *     NnLstmOutput out = nn_lstm(&lstm, x, &s, NULL);
  *     ...
  *     nn_state_store(st, "h", out.hn);
  *     nn_state_store(st, "c", out.cn);

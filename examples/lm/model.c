@@ -31,7 +31,7 @@ AgVar lm_model_forward(const LmModel *m, NnState *state, AgVar x) {
     AgVar e = m->config.embedding > 0
                   ? ag_dropout(nn_embedding(&m->embedding, x), m->config.dropout, 1)
                   : ag_one_hot(x, m->config.vocab, TENSOR_F32);
-    NnLstmOutput o = nn_lstm(&m->lstm, e, &s);
+    NnLstmOutput o = nn_lstm(&m->lstm, e, &s, NULL);
     nn_state_store(state, "h", o.hn);
     nn_state_store(state, "c", o.cn);
     return nn_linear(&m->out, ag_dropout(o.y, m->config.dropout, 1));

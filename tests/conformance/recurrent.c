@@ -78,7 +78,7 @@ static void run_lstm(Case *c, const Options *o, TensorDtype dtype) {
     }
     bind_parameters(&r);
     if (case_ok(c)) {
-        NnLstmOutput out = nn_lstm(&m, x, o->initial_state ? &s : NULL);
+        NnLstmOutput out = nn_lstm(&m, x, o->initial_state ? &s : NULL, NULL);
         graph_output(&r.g, out.y, "y");
         graph_output(&r.g, out.hn, "hn");
         graph_output(&r.g, out.cn, "cn");

@@ -60,7 +60,7 @@ static double step(Trainer *m, int number) {
     Tensor x = tensor_wrap(id[0], TENSOR_I64, 2, window), y = tensor_wrap(id[1], TENSOR_I64, 2, window);
     NnLstmState s = {nn_state_load(m->state, t, "h", 3, shape),
                      nn_state_load(m->state, t, "c", 3, shape)};
-    NnLstmOutput o = nn_lstm(&m->lstm, nn_embedding(&m->embedding, ag_input(t, &x)), &s);
+    NnLstmOutput o = nn_lstm(&m->lstm, nn_embedding(&m->embedding, ag_input(t, &x)), &s, NULL);
     AgVar logits = nn_linear(&m->out, ag_dropout(o.y, .3, 1));
     AgVar loss = ag_cross_entropy(logits, ag_input(t, &y), NULL);
     cr_assert(ag_backward(loss), "%s", ag_tape_error(t));

@@ -34,7 +34,7 @@ static void *work(void *argument) {
         nn_grads_zero(w->grads);
         Tensor whole = tensor_wrap(input, TENSOR_F64, 3, (int64_t[]){T, B, I});
         Tensor share = tensor_narrow(&whole, 1, w->first, w->rows);
-        NnLstmOutput o = nn_lstm(w->lstm, ag_dropout(ag_input(t, &share), .4, 1), NULL);
+        NnLstmOutput o = nn_lstm(w->lstm, ag_dropout(ag_input(t, &share), .4, 1), NULL, NULL);
         AgVar y = nn_linear(w->out, ag_dropout(o.y, .4, 1));
         if (!ag_backward(ag_sum(ag_square(y), AG_ALL_AXES, false))) {
             snprintf(w->message, sizeof w->message, "%s", ag_tape_error(t));
