@@ -114,7 +114,7 @@ static void expect_sequence(const NnLstm *m, const NnParamSet *set, int64_t T, i
 
     AgTape *t = ag_tape_new();
     NnLstmState s = {ag_input(t, &h0), ag_input(t, &c0)};
-    NnLstmOutput out = nn_lstm(m, ag_input(t, &x), initial ? &s : NULL);
+    NnLstmOutput out = nn_lstm(m, ag_input(t, &x), initial ? &s : NULL, NULL);
     cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
     const Tensor *y = ag_value(out.y), *hn = ag_value(out.hn), *cn = ag_value(out.cn);
     int64_t size = m->D * m->H;

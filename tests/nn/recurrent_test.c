@@ -1,0 +1,278 @@
+/* What an LSTM, a GRU and an RNN over sequences have in common: layers, directions, lengths,
+ * dropout between layers, shares of a batch. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "autograd/gradcheck/gradcheck.h"
+#include "tensor/kernels.h"
+#include "tests/nn/recurrent_model.h"
+
+enum { T = 6, B = 4, I = 3, H = 5 };
+static const int64_t some_lengths[B] = {3, 0, 6, 1};
+
+/* ---- values ---- */
+
+static void expect_plain(const Model *m, int64_t steps, int64_t rows, bool initial,
+                         const int64_t *lengths) {
+    TensorArena *a = tensor_arena_new();
+    Tensor x = model_tensor(a, TENSOR_F64, 3, (int64_t[]){steps, rows, I}, 1);
+    Tensor h0 = model_tensor(a, TENSOR_F64, 3, (int64_t[]){m->L * m->D, rows, H}, 2);
+    Tensor c0 = model_tensor(a, TENSOR_F64, 3, (int64_t[]){m->L * m->D, rows, H}, 3);
+    ModelPlain want =
+        model_plain(m, a, &x, initial ? &h0 : NULL, initial ? &c0 : NULL, lengths, NULL);
+    AgTape *t = ag_tape_new();
+    AgVar in = ag_input(t, &x), h = {0}, c = {0};
+    if (m->o.batch_first) in = ag_transpose(in, 0, 1);
+    if (initial) h = ag_input(t, &h0), c = ag_input(t, &c0);
+    NnLstmOutput got = model_run(m, in, h, c, lengths);
+    cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+    if (m->o.batch_first) got.y = ag_transpose(got.y, 0, 1);
+    cr_expect_lt(model_distance(ag_value(got.y), &want.y), 1e-13);
+    cr_expect_lt(model_distance(ag_value(got.hn), &want.h), 1e-13);
+    if (m->kind == MODEL_LSTM) cr_expect_lt(model_distance(ag_value(got.cn), &want.c), 1e-13);
+    ag_tape_free(t);
+    tensor_arena_free(a);
+}
+
+Test(recurrent, agrees_with_plain_loops_in_every_configuration) {
+    for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)
+        for (int bits = 0; bits < 64; bits++)
+            for (int L = 1; L <= 3; L++) {
+                NnLstmOptions o = {.num_layers = L, .bidirectional = bits & 1, .no_bias = bits & 2,
+                                   .batch_first = bits & 4, .composed = bits & 8};
+                Model m = model_new(kind, TENSOR_F64, I, H, &o);
+                expect_plain(&m, T, B, bits & 16, bits & 32 ? some_lengths : NULL);
+                if (!(bits & 32)) expect_plain(&m, 1, 1, bits & 16, NULL);
+                model_free(&m);
+            }
+}
+
+Test(recurrent, an_empty_batch_has_empty_results) {
+    const int64_t none[1] = {0};
+    for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)
+        for (int with = 0; with < 2; with++) {
+            Model m = model_new(kind, TENSOR_F32, I, H, &(NnLstmOptions){.bidirectional = true});
+            AgTape *t = ag_tape_new();
+            AgVar x = ag_full(t, TENSOR_F32, 3, (int64_t[]){4, 0, I}, 1);
+            NnLstmOutput out = model_run(&m, x, (AgVar){0}, (AgVar){0}, with ? none : NULL);
+            cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+            cr_expect(ag_dim(out.y, 0) == 4 && ag_dim(out.y, 1) == 0 && ag_dim(out.y, 2) == 2 * H);
+            cr_expect(ag_dim(out.hn, 0) == 2 && ag_dim(out.hn, 1) == 0 && ag_dim(out.hn, 2) == H);
+            ag_tape_free(t);
+            model_free(&m);
+        }
+}
+
+/* ---- lengths ---- */
+
+static const NnLstmOptions two_by_two = {.num_layers = 2, .bidirectional = true};
+
+/* One row of the batch as a batch of its own, of its own length. */
+static AgVar row_of(AgVar v, int64_t b) { return ag_narrow(v, 1, b, 1); }
+
+static void expect_alone(const Model *m, AgVar x, AgVar h0, AgVar c0, NnLstmOutput all, int64_t b,
+                         int64_t length) {
+    AgVar y = row_of(all.y, b), rest = ag_narrow(y, 0, length, T - length);
+    for (int64_t e = 0; e < ag_numel(rest); e++)
+        cr_assert_eq(tensor_get(ag_value(rest), e), 0, "nothing beyond the length");
+    NnLstmOutput alone = {{0}, row_of(h0, b), row_of(c0, b)};
+    if (length > 0) {
+        AgVar own = ag_narrow(row_of(x, b), 0, 0, length);
+        alone = model_run(m, own, row_of(h0, b), row_of(c0, b), NULL);
+        AgVar until = ag_narrow(y, 0, 0, length);
+        cr_expect_eq(model_distance(ag_value(alone.y), ag_value(until)), 0);
+    }
+    cr_expect_eq(model_distance(ag_value(alone.hn), ag_value(row_of(all.hn, b))), 0);
+    if (m->kind == MODEL_LSTM)
+        cr_expect_eq(model_distance(ag_value(alone.cn), ag_value(row_of(all.cn, b))), 0);
+}
+
+Test(recurrent, sequences_of_any_lengths_are_each_what_they_are_alone_bit_for_bit) {
+    const int64_t lengths[][B] = {
+        {3, 0, 6, 1}, {6, 6, 6, 6}, {0, 0, 0, 0}, {1, 2, 3, 4}, {5, 5, 0, 2}};
+    for (int i = 0; i < 4 * MODEL_KINDS * 5; i++) {
+        NnLstmOptions o = two_by_two;
+        o.composed = i & 1;
+        Model m = model_new((ModelKind)(i / 4 % MODEL_KINDS), i & 2 ? TENSOR_F32 : TENSOR_F64, I,
+                            H, &o);
+        TensorArena *a = tensor_arena_new();
+        TensorDtype dtype = nn_params_dtype(m.set);
+        Tensor x = model_tensor(a, dtype, 3, (int64_t[]){T, B, I}, 1);
+        Tensor h0 = model_tensor(a, dtype, 3, (int64_t[]){4, B, H}, 2);
+        Tensor c0 = model_tensor(a, dtype, 3, (int64_t[]){4, B, H}, 3);
+        AgTape *t = ag_tape_new();
+        AgVar in = ag_input(t, &x), h = ag_input(t, &h0), c = ag_input(t, &c0);
+        const int64_t *l = lengths[i / 4 / MODEL_KINDS];
+        NnLstmOutput all = model_run(&m, in, h, c, l);
+        for (int64_t b = 0; b < B; b++) expect_alone(&m, in, h, c, all, b, l[b]);
+        cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+        ag_tape_free(t);
+        tensor_arena_free(a);
+        model_free(&m);
+    }
+}
+
+/* Values and gradients of a training step, with `beyond` in x past the lengths. */
+static void train(const Model *m, AgTape *t, const Tensor *values, double beyond, AgVar out[3]) {
+    ag_tape_reset(t);
+    ag_tape_rng(t, 1, 1);
+    nn_zero_grad(m->set);
+    AgVar x = ag_input(t, values);
+    AgVar lengths = ag_cast(ag_full(t, TENSOR_F64, 1, (int64_t[]){B}, 0), TENSOR_I64);
+    for (int64_t b = 0; b < B; b++) tensor_set(ag_value(lengths), b, (double)some_lengths[b]);
+    AgVar past = ag_unsqueeze(ag_logical_not(ag_length_mask(lengths, T)), 2);
+    NnLstmOutput got =
+        model_run(m, ag_masked_fill(x, past, beyond), (AgVar){0}, (AgVar){0}, some_lengths);
+    AgVar loss = ag_sum(ag_square(got.y), AG_ALL_AXES, false);
+    out[0] = got.y, out[1] = got.hn;
+    cr_assert(ag_grad(loss, (AgVar){0}, 1, &x, &out[2], false), "%s", ag_tape_error(t));
+    cr_assert(ag_backward(loss), "%s", ag_tape_error(t));
+}
+
+Test(recurrent, what_stands_beyond_the_lengths_is_never_seen) {
+    for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)
+        for (int composed = 0; composed < 2; composed++) {
+            NnLstmOptions o = two_by_two;
+            o.composed = composed, o.dropout = .3;
+            if (kind == MODEL_LSTM) o.locked_dropout = true, o.input_dropout = .3;
+            Model m = model_new(kind, TENSOR_F64, I, H, &o);
+            TensorArena *a = tensor_arena_new();
+            Tensor x = model_tensor(a, TENSOR_F64, 3, (int64_t[]){T, B, I}, 1);
+            AgTape *zero = ag_tape_new(), *nan = ag_tape_new();
+            ag_tape_training(zero, true);
+            ag_tape_training(nan, true);
+            AgVar want[3], got[3];
+            Tensor grads[32];
+            train(&m, zero, &x, 0, want);
+            int n = nn_params_count(m.set);
+            for (int i = 0; i < n; i++) grads[i] = tensor_copy(a, &nn_params_at(m.set, i)->grad);
+            train(&m, nan, &x, NAN, got);
+            for (int i = 0; i < 3; i++)
+                cr_expect_eq(model_distance(ag_value(want[i]), ag_value(got[i])), 0, "%d", i);
+            for (int i = 0; i < n; i++)
+                cr_expect_eq(model_distance(&grads[i], &nn_params_at(m.set, i)->grad), 0, "%s",
+                             nn_params_at(m.set, i)->name);
+            ag_tape_free(zero);
+            ag_tape_free(nan);
+            tensor_arena_free(a);
+            model_free(&m);
+        }
+}
+
+Test(recurrent, a_length_outside_the_sequence_is_an_error_with_its_place) {
+    const int64_t wrong[][B] = {{6, 7, 0, 1}, {6, 6, -1, 1}};
+    const char *words[] = {"lengths[1] is 7", "lengths[2] is -1"};
+    for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)
+        for (int i = 0; i < 2; i++) {
+            Model m = model_new(kind, TENSOR_F32, I, H, &two_by_two);
+            AgTape *t = ag_tape_new();
+            AgVar x = ag_full(t, TENSOR_F32, 3, (int64_t[]){T, B, I}, 1);
+            NnLstmOutput out = model_run(&m, x, (AgVar){0}, (AgVar){0}, wrong[i]);
+            cr_expect(!ag_ok(out.y) && !ag_ok(out.hn) && !ag_ok(out.cn));
+            cr_expect(strstr(ag_tape_error(t), words[i]), "%s", ag_tape_error(t));
+            cr_expect(strstr(ag_tape_error(t), "rnn/l0: "), "%s", ag_tape_error(t));
+            ag_tape_free(t);
+            model_free(&m);
+        }
+}
+
+/* ---- training ---- */
+
+Test(recurrent, dropout_acts_on_the_outputs_between_layers_in_training_only) {
+    for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)
+        for (int training = 0; training < 2; training++) {
+            Model m = model_new(kind, TENSOR_F64, I, H,
+                                &(NnLstmOptions){.num_layers = 3, .bidirectional = true,
+                                                 .dropout = .5});
+            TensorArena *a = tensor_arena_new();
+            Tensor x = model_tensor(a, TENSOR_F64, 3, (int64_t[]){T, B, I}, 1);
+            AgTape *t = ag_tape_new(), *masks = ag_tape_new();
+            ag_tape_training(t, training);
+            ag_tape_training(masks, true);
+            ModelPlain want =
+                model_plain(&m, a, &x, NULL, NULL, some_lengths, training ? masks : NULL);
+            NnLstmOutput got =
+                model_run(&m, ag_input(t, &x), (AgVar){0}, (AgVar){0}, some_lengths);
+            cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+            cr_expect_lt(model_distance(ag_value(got.y), &want.y), 1e-13);
+            cr_expect_lt(model_distance(ag_value(got.hn), &want.h), 1e-13);
+            ag_tape_free(t);
+            ag_tape_free(masks);
+            tensor_arena_free(a);
+            model_free(&m);
+        }
+}
+
+/* Everything that draws. */
+static const NnLstmOptions all_random = {.num_layers = 2, .bidirectional = true, .dropout = .3,
+                                         .locked_dropout = true, .input_dropout = .2,
+                                         .hidden_dropout = .3, .output_dropout = .2,
+                                         .weight_drop = .3, .zoneout_h = .3, .zoneout_c = .2};
+
+Test(recurrent, a_share_of_the_batch_draws_and_computes_what_the_whole_does) {
+    for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)
+        for (int with = 0; with < 2; with++) {
+            NnLstmOptions o = two_by_two;
+            o.dropout = .3;
+            Model m = model_new(kind, TENSOR_F64, I, H, kind == MODEL_LSTM ? &all_random : &o);
+            TensorArena *a = tensor_arena_new();
+            Tensor x = model_tensor(a, TENSOR_F64, 3, (int64_t[]){T, B, I}, 1);
+            Tensor half = tensor_narrow(&x, 1, 1, 2);
+            AgTape *whole = ag_tape_new(), *part = ag_tape_new();
+            ag_tape_training(whole, true);
+            ag_tape_training(part, true);
+            ag_tape_rows(part, 1, B);
+            const int64_t *lengths = with ? some_lengths : NULL;
+            AgVar none = {0};
+            NnLstmOutput want = model_run(&m, ag_input(whole, &x), none, none, lengths);
+            NnLstmOutput got =
+                model_run(&m, ag_input(part, &half), none, none, with ? lengths + 1 : NULL);
+            cr_assert(ag_tape_ok(whole) && ag_tape_ok(part), "%s", ag_tape_error(part));
+            AgVar y = ag_narrow(want.y, 1, 1, 2), hn = ag_narrow(want.hn, 1, 1, 2);
+            cr_expect_eq(model_distance(ag_value(y), ag_value(got.y)), 0);
+            cr_expect_eq(model_distance(ag_value(hn), ag_value(got.hn)), 0);
+            ag_tape_free(whole);
+            ag_tape_free(part);
+            tensor_arena_free(a);
+            model_free(&m);
+        }
+}
+
+/* ---- gradients ---- */
+
+enum { INPUTS = 3 }; /* x, h0, c0 before the parameters */
+
+static int forward(AgTape *t, const AgVar *x, AgVar *y, void *context) {
+    const Model *m = context;
+    for (int i = 0; i < nn_params_count(m->set); i++)
+        nn_param_bind(t, nn_params_at(m->set, i), x[INPUTS + i]);
+    static const int64_t lengths[] = {2, 3};
+    NnLstmOutput out = model_run(m, x[0], x[1], x[2], lengths);
+    y[0] = out.y, y[1] = out.hn;
+    if (m->kind != MODEL_LSTM) return 2;
+    y[2] = out.cn;
+    return 3;
+}
+
+Test(recurrent, gradients_of_both_orders_agree_with_differences) {
+    for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)
+        for (int order = 1; order <= 2; order++) {
+            Model m = model_new(kind, TENSOR_F64, 2, 3,
+                                &(NnLstmOptions){.num_layers = 2, .bidirectional = true,
+                                                 .dropout = .3});
+            int n = nn_params_count(m.set);
+            TensorArena *a = tensor_arena_new();
+            Tensor in[INPUTS + 32];
+            in[0] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){3, 2, 2}, 1);
+            in[1] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){4, 2, 3}, 2);
+            in[2] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){4, 2, 3}, 3);
+            for (int i = 0; i < n; i++) in[INPUTS + i] = nn_params_at(m.set, i)->value;
+            GradcheckOptions o = {.training = true, .directions = order == 2 ? 6 : 0};
+            GradcheckResult r;
+            cr_expect((order == 2 ? gradgradcheck : gradcheck)(forward, &m, INPUTS + n, in, &o, &r),
+                      "kind %d: %s", (int)kind, r.message);
+            tensor_arena_free(a);
+            model_free(&m);
+        }
+}
