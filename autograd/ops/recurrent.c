@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "autograd/tape.h"
+#include "tensor/gemm.h"
 
 /* ---- inputs ---- */
 
@@ -132,6 +133,223 @@ bool ag_recurrent_shape(AgCall *c, int gates, AgRecurrentSize *s) {
     return ag_out_shape(c, 0, 3, (int64_t[]){s->T, s->B, s->out}) &&
            ag_out_shape(c, 1, 2, (int64_t[]){s->B, s->out}) &&
            (c->n_out < 3 || ag_out_shape(c, 2, 2, (int64_t[]){s->B, s->H}));
+}
+
+/* ---- the order of the steps ---- */
+
+static bool all_full(const int64_t *length, int64_t B, int64_t T) {
+    for (int64_t b = 0; b < B; b++)
+        if (length[b] != T) return false;
+    return true;
+}
+
+static void plan_full(AgSteps *s) {
+    for (int64_t n = 0; n < s->T; n++) {
+        s->active[n] = s->B;
+        s->first[n] = (s->reverse ? s->T - 1 - n : n) * s->B;
+    }
+    s->rows = s->T * s->B;
+}
+
+/* Sorts by counting: of equals the first comes first. */
+static void plan_lengths(AgSteps *s) {
+    for (int64_t n = 0; n < s->T; n++) s->active[n] = 0;
+    for (int64_t b = 0; b < s->B; b++)
+        if (s->length[b] > 0) s->active[s->length[b] - 1]++;
+    for (int64_t n = s->T - 2; n >= 0; n--) s->active[n] += s->active[n + 1];
+    /* active[n] sequences are longer than n: those of length n + 1 come after active[n + 1]. */
+    for (int64_t n = 0; n < s->T; n++) s->first[n] = n + 1 < s->T ? s->active[n + 1] : 0;
+    int64_t place_of_empty = s->active[0];
+    for (int64_t b = 0; b < s->B; b++) {
+        int64_t *place = s->length[b] > 0 ? &s->first[s->length[b] - 1] : &place_of_empty;
+        s->order[(*place)++] = b;
+    }
+    s->rows = 0;
+    for (int64_t n = 0; n < s->T; n++) {
+        s->first[n] = s->rows;
+        s->rows += s->active[n];
+    }
+}
+
+bool ag_steps_plan(AgCall *c, const AgRecurrent *o, AgSteps *s) {
+    *s = (AgSteps){.T = c->in[0]->shape[0], .B = c->in[0]->shape[1], .reverse = o->reverse};
+    bool full = !o->lengths || all_full(o->lengths, s->B, s->T);
+    size_t numbers = 2 * (size_t)s->T + (full ? 0 : (size_t)s->B);
+    int64_t *memory = ag_call_save(c, numbers * sizeof *memory);
+    if (!memory) return false;
+    s->active = memory;
+    s->first = memory + s->T;
+    if (!full) {
+        s->length = o->lengths;
+        s->order = memory + 2 * s->T;
+    }
+    if (full) plan_full(s);
+    else plan_lengths(s);
+    return true;
+}
+
+/* Between x [T, B, n], whose rows lie together, and rows in the order of the steps. */
+static void move_rows(const AgSteps *s, const Tensor *x, const Tensor *rows, bool to_rows) {
+    int64_t size = (int64_t)tensor_dtype_size(x->dtype);
+    size_t bytes = (size_t)(x->shape[2] * size);
+    char *row = rows->data;
+    for (int64_t n = 0; n < s->T; n++) {
+        for (int64_t k = 0; k < s->active[n]; k++, row += bytes) {
+            int64_t b = s->order[k], step = s->reverse ? s->length[b] - 1 - n : n;
+            char *place = (char *)x->data + (step * x->stride[0] + b * x->stride[1]) * size;
+            if (bytes) memcpy(to_rows ? row : place, to_rows ? place : row, bytes);
+        }
+    }
+}
+
+static Tensor as_rows(const Tensor *x) {
+    int64_t shape[] = {x->shape[0] * x->shape[1], x->shape[2]};
+    return tensor_wrap(x->data, x->dtype, 2, shape);
+}
+
+Tensor ag_steps_rows(TensorArena *a, const AgSteps *s, const Tensor *x) {
+    bool together = s->order && (x->shape[2] < 2 || x->stride[2] == 1);
+    Tensor dense = together ? *x : ag_dense(a, x);
+    if (!s->order || tensor_is_nil(&dense)) return tensor_is_nil(&dense) ? dense : as_rows(&dense);
+    Tensor rows = tensor_new(a, x->dtype, 2, (int64_t[]){s->rows, x->shape[2]});
+    if (!tensor_is_nil(&rows)) move_rows(s, &dense, &rows, true);
+    return rows;
+}
+
+Tensor ag_steps_result(TensorArena *a, const AgSteps *s, const Tensor *y) {
+    if (!s->order) return as_rows(y);
+    return tensor_new(a, y->dtype, 2, (int64_t[]){s->rows, y->shape[2]});
+}
+
+void ag_steps_finish(const AgSteps *s, const Tensor *y, const Tensor *rows) {
+    if (!s->order) return;
+    tensor_fill(y, 0);
+    move_rows(s, y, rows, false);
+}
+
+static void reorder(const AgSteps *s, const Tensor *to, const Tensor *from, bool sort) {
+    if (!s->order) tensor_convert(to, from);
+    for (int64_t k = 0; s->order && k < s->B; k++) {
+        Tensor t = tensor_select(to, 0, sort ? k : s->order[k]);
+        Tensor f = tensor_select(from, 0, sort ? s->order[k] : k);
+        tensor_convert(&t, &f);
+    }
+}
+
+void ag_steps_sort(const AgSteps *s, const Tensor *to, const Tensor *from) {
+    reorder(s, to, from, true);
+}
+
+void ag_steps_unsort(const AgSteps *s, const Tensor *to, const Tensor *from) {
+    reorder(s, to, from, false);
+}
+
+Tensor ag_step_rows(const AgSteps *s, const Tensor *x, int64_t n) {
+    bool all = x->shape[0] == s->rows;
+    return tensor_narrow(x, 0, all ? s->first[n] : 0, s->active[n]);
+}
+
+Tensor ag_gate(const Tensor *rows, int k, int64_t H) {
+    return tensor_narrow(rows, 1, k * H, H);
+}
+
+/* ---- the fast ops ---- */
+
+Tensor ag_dense(TensorArena *a, const Tensor *x) {
+    return tensor_is_contiguous(x) ? *x : tensor_copy(a, x);
+}
+
+bool ag_recurrent_dense(TensorArena *a, const AgRecurrent *o, const Tensor *const *in,
+                        Tensor part[AG_ROLES]) {
+    part[AG_X] = tensor_nil();
+    for (int role = AG_W_IH; role < AG_ROLES; role++) {
+        part[role] = tensor_nil();
+        if (!ag_has(o, (AgRole)role)) continue;
+        part[role] = ag_dense(a, in[ag_role(o, (AgRole)role)]);
+        if (tensor_is_nil(&part[role])) return false;
+    }
+    return true;
+}
+
+void ag_recurrent_initial(const AgSteps *s, const Tensor *to, const Tensor *initial) {
+    if (tensor_is_nil(initial)) tensor_fill(to, 0);
+    else ag_steps_sort(s, to, initial);
+}
+
+bool ag_gradient_needed(const AgVjp *v, AgRole role) {
+    const AgRecurrent *o = v->options;
+    return ag_has(o, role) && v->need[ag_role(o, role)];
+}
+
+static bool out_of_memory(AgVjp *v) {
+    ag_fail(v->tape, "%s: out of memory", v->op->name);
+    return false;
+}
+
+bool ag_gradient_product(AgVjp *v, AgRole role, const Tensor *a, const Tensor *b) {
+    if (!ag_gradient_needed(v, role)) return true;
+    int i = ag_role(v->options, role);
+    const Tensor *into = ag_vjp_into(v, i);
+    Tensor g = into ? *into : ag_vjp_raw(v, i), a_t = tensor_transpose(a, 0, 1);
+    if (tensor_is_nil(&g)) return false;
+    return tensor_gemm(1, &a_t, b, into != NULL, &g, v->scratch) || out_of_memory(v);
+}
+
+bool ag_gradient_sum(AgVjp *v, AgRole role, const Tensor *a) {
+    if (!ag_gradient_needed(v, role)) return true;
+    int i = ag_role(v->options, role);
+    const Tensor *into = ag_vjp_into(v, i);
+    Tensor g = into ? *into : ag_vjp_raw(v, i);
+    if (tensor_is_nil(&g)) return false;
+    Tensor row = tensor_unsqueeze(&g, 0);
+    if (into) tensor_accumulate_sum(&row, a);
+    else tensor_sum(&row, a);
+    return true;
+}
+
+bool ag_gradient_state(AgVjp *v, const AgSteps *s, AgRole role, const Tensor *a) {
+    if (!ag_gradient_needed(v, role)) return true;
+    Tensor g = ag_vjp_raw(v, ag_role(v->options, role));
+    if (tensor_is_nil(&g)) return false;
+    ag_steps_unsort(s, &g, a);
+    return true;
+}
+
+static bool gradient_of_x(AgVjp *v, const AgSteps *s, const Tensor *da) {
+    if (!v->need[0]) return true;
+    Tensor dx = ag_vjp_raw(v, 0);
+    if (tensor_is_nil(&dx)) return false;
+    Tensor rows = ag_steps_result(v->scratch, s, &dx);
+    if (tensor_is_nil(&rows)) return out_of_memory(v);
+    const Tensor *w_ih = ag_value(v->in[ag_role(v->options, AG_W_IH)]);
+    if (!tensor_gemm(1, da, w_ih, 0, &rows, v->scratch)) return out_of_memory(v);
+    ag_steps_finish(s, &dx, &rows);
+    return true;
+}
+
+bool ag_recurrent_gradients(AgVjp *v, const AgSteps *s, const Tensor *da_ih, const Tensor *da_hh,
+                            const Tensor *hidden) {
+    if (ag_gradient_needed(v, AG_W_IH)) {
+        Tensor x = ag_steps_rows(v->scratch, s, ag_value(v->in[0]));
+        if (tensor_is_nil(&x)) return out_of_memory(v);
+        if (!ag_gradient_product(v, AG_W_IH, da_ih, &x)) return false;
+    }
+    return gradient_of_x(v, s, da_ih) && ag_gradient_product(v, AG_W_HH, da_hh, hidden);
+}
+
+Tensor ag_gradient_rows(AgVjp *v, const AgSteps *s, int64_t n) {
+    if (v->has_gout[0]) return ag_steps_rows(v->scratch, s, ag_value(v->gout[0]));
+    Tensor none = tensor_new(v->scratch, ag_dtype(v->in[0]), 2, (int64_t[]){s->rows, n});
+    if (!tensor_is_nil(&none)) tensor_fill(&none, 0);
+    return none;
+}
+
+Tensor ag_gradient_final(AgVjp *v, const AgSteps *s, int out, int64_t n) {
+    Tensor g = tensor_new(v->scratch, ag_dtype(v->in[0]), 2, (int64_t[]){s->B, n});
+    if (tensor_is_nil(&g)) return g;
+    if (v->has_gout[out]) ag_steps_sort(s, &g, ag_value(v->gout[out]));
+    else tensor_fill(&g, 0);
+    return g;
 }
 
 /* ---- composed ---- */

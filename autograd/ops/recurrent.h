@@ -63,6 +63,66 @@ const char *ag_recurrent_check(const AgRecurrent *o, int n_in, const Tensor *con
 /* The shape() of an op with results y, hn and perhaps cn. */
 bool ag_recurrent_shape(AgCall *c, int gates, AgRecurrentSize *size);
 
+/* ---- the order of the steps ----
+ * Sequences are put in order of length, the longest first; step number n of every sequence that
+ * has one runs together, as `active[n]` rows one behind the other from row first[n].  With reverse,
+ * step number n is step length - 1 - n of a sequence.  Without lengths the rows are those of the
+ * [T, B, ..] array itself, and nothing has to be moved. */
+
+typedef struct {
+    int64_t T, B, rows;
+    bool reverse;
+    const int64_t *length; /* [B]; NULL: all T, and order is NULL, too */
+    int64_t *order;        /* [B]: which sequence stands in which place */
+    int64_t *active, *first; /* [T] */
+} AgSteps;
+
+/* False with the error recorded when out of memory. */
+bool ag_steps_plan(AgCall *c, const AgRecurrent *o, AgSteps *s);
+
+/* x [T, B, n] as rows [rows, n] in that order: x's own memory, or a copy in `a`.  Nil when out of
+ * memory. */
+Tensor ag_steps_rows(TensorArena *a, const AgSteps *s, const Tensor *x);
+/* Rows for results that end as a contiguous y [T, B, n]: y's own memory, or `a`.. */
+Tensor ag_steps_result(TensorArena *a, const AgSteps *s, const Tensor *y);
+/* .. and y from them: 0 beyond the lengths. */
+void ag_steps_finish(const AgSteps *s, const Tensor *y, const Tensor *rows);
+/* [B, n]: from the batch's order to that of the steps, and back. */
+void ag_steps_sort(const AgSteps *s, const Tensor *to, const Tensor *from);
+void ag_steps_unsort(const AgSteps *s, const Tensor *to, const Tensor *from);
+
+/* The rows of step number n in x [rows, ..], or in a buffer of fewer rows its first ones. */
+Tensor ag_step_rows(const AgSteps *s, const Tensor *x, int64_t n);
+/* Columns [k H, (k+1) H) of rows [.., gates H]. */
+Tensor ag_gate(const Tensor *rows, int k, int64_t H);
+
+/* ---- the fast ops ---- */
+
+/* x if it is contiguous, else a copy in a.  Nil when out of memory. */
+Tensor ag_dense(TensorArena *a, const Tensor *x);
+/* All inputs but x, contiguous; nil where there is none.  False when out of memory. */
+bool ag_recurrent_dense(TensorArena *a, const AgRecurrent *o, const Tensor *const *in,
+                        Tensor part[AG_ROLES]);
+/* The state h0 or c0 in the order of the steps, or zeros. */
+void ag_recurrent_initial(const AgSteps *s, const Tensor *to, const Tensor *initial);
+
+/* The gradients of x, weight_ih and weight_hh from those of the products W_ih x and W_hh h of all
+ * rows, da_ih and da_hh [rows, gates H], and hidden [rows, H'], the h of the second.  This and the
+ * next give false with the error recorded when out of memory. */
+bool ag_recurrent_gradients(AgVjp *v, const AgSteps *s, const Tensor *da_ih, const Tensor *da_hh,
+                            const Tensor *hidden);
+/* The gradient of in[role], where wanted: a^T b; the sum of rows of a; a itself [B, n] in the order of
+ * the steps. */
+bool ag_gradient_product(AgVjp *v, AgRole role, const Tensor *a, const Tensor *b);
+bool ag_gradient_sum(AgVjp *v, AgRole role, const Tensor *a);
+bool ag_gradient_state(AgVjp *v, const AgSteps *s, AgRole role, const Tensor *a);
+/* Is the gradient of in[role] wanted? */
+bool ag_gradient_needed(const AgVjp *v, AgRole role);
+/* dL/dy as rows, or zeros; dL/d of a final state in the order of the steps, or zeros.
+ * Nil when out of memory. */
+Tensor ag_gradient_rows(AgVjp *v, const AgSteps *s, int64_t n);
+Tensor ag_gradient_final(AgVjp *v, const AgSteps *s, int out, int64_t n);
+
 /* ---- composed ---- */
 
 /* A layer written as a loop of ops over the steps of x. */
