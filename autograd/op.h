@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 #define AG_MAX_OUT 8
-#define AG_SAMPLE_IN 6
+#define AG_SAMPLE_IN 13
 #define AG_SAMPLE_DIMS 5
 
 typedef struct AgOp AgOp;

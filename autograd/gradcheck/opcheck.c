@@ -212,9 +212,11 @@ static bool has_gradient(Run *k, AgTape *t) {
     return any && call(t, x, y, k) > 0;
 }
 
+/* Results of an op, or the gradients of its inputs. */
+enum { MAX_RESULTS = AG_SAMPLE_IN > AG_MAX_OUT ? AG_SAMPLE_IN : AG_MAX_OUT + 1 };
+
 /* Values, gradients and second derivatives of one run, in memory that outlives the tape's
  * reset. */
-enum { MAX_RESULTS = AG_MAX_OUT + 1 };
 typedef struct {
     int n[OPCHECK_ORDERS];
     Tensor v[OPCHECK_ORDERS][MAX_RESULTS];

@@ -6,7 +6,7 @@
 /* Of one way to drop: without effect where p is 0. */
 typedef struct {
     double p;
-    AgRandom draw; /* of the mask, in training */
+    AgRandom draw; /* of the mask [1 or T, B, ..], in training */
 } AgLstmDrop;
 
 typedef struct {

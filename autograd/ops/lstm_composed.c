@@ -27,9 +27,9 @@ const char *ag_lstm_options_wrong(const AgLstmCall *o, char buf[AG_REASON_SIZE])
 }
 
 /* Only a mask that is used takes a draw. */
-static AgLstmDrop next_drop(AgVar x, double p, bool used, int batch_axis) {
+static AgLstmDrop next_drop(AgVar x, double p, bool used) {
     AgLstmDrop drop = {.p = p};
-    if (used && p > 0) drop.draw = ag_random_next(x, batch_axis);
+    if (used && p > 0) drop.draw = ag_random_next(x, 1);
     return drop;
 }
 
@@ -49,9 +49,9 @@ int ag_lstm_inputs(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
         .coupled = options->coupled,
         .training = training,
         .eps = options->layer_norm_eps != 0 ? options->layer_norm_eps : 1e-5,
-        .hidden = next_drop(x, options->hidden_dropout, training, 0),
-        .zoneout_h = next_drop(x, options->zoneout_h, training, 1),
-        .zoneout_c = next_drop(x, options->zoneout_c, training, 1)};
+        .hidden = next_drop(x, options->hidden_dropout, training),
+        .zoneout_h = next_drop(x, options->zoneout_h, training),
+        .zoneout_c = next_drop(x, options->zoneout_c, training)};
     return ag_recurrent_inputs(all, options->lengths, in, &o->base);
 }
 
@@ -60,8 +60,9 @@ int ag_lstm_inputs(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
 /* m [B, H']: one for all steps; {0}: none. */
 static AgVar hidden_mask(const AgLoop *l, const AgLstmCall *o) {
     if (!o->training || !(o->hidden.p > 0)) return (AgVar){0};
-    AgVar ones = ag_full(l->t, ag_dtype(l->x), 2, (int64_t[]){l->size.B, l->size.out}, 1);
-    return ag_dropout_drawn(ones, o->hidden.p, o->hidden.draw);
+    const int64_t shape[] = {1, l->size.B, l->size.out};
+    AgVar ones = ag_full(l->t, ag_dtype(l->x), 3, shape, 1);
+    return ag_select(ag_dropout_drawn(ones, o->hidden.p, o->hidden.draw), 0, 0);
 }
 
 /* U8 [T, B, n]: 1 where an element takes its new value; {0}: none. */
