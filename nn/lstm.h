@@ -119,7 +119,7 @@ typedef struct {
 typedef struct {
     int64_t I, H;
     int L, D;             /* layers, directions */
-    NnLstmOptions options;
+    NnLstmOptions options; /* init is not kept */
     NnLstmLayer *layer;   /* [L*D]: layer 0 forward, layer 0 reverse, layer 1 forward, ..; NULL if
                              the set failed */
     const char *name;

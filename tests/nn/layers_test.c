@@ -165,6 +165,82 @@ Test(dropout, acts_in_training_only_and_keeps_the_mean) {
     ag_tape_free(t);
 }
 
+/* All 3: 8 along each axis, but T along that of time. */
+static AgVar threes(AgTape *t, int time_axis, int64_t T) {
+    int64_t shape[] = {8, 8, 8};
+    shape[time_axis] = T;
+    return ag_full(t, TENSOR_F64, 3, shape, 3);
+}
+
+Test(dropout, locked_has_one_mask_for_all_steps_wherever_the_axes_are) {
+    const int axes[][2] = {{1, 0}, {0, 1}, {2, 0}, {-1, 2}, {0, -1}, {-1, 0}}; /* batch, time */
+    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++) {
+        int batch = axes[i][0], time = axes[i][1] < 0 ? axes[i][1] + 3 : axes[i][1];
+        AgTape *t = ag_tape_new();
+        ag_tape_rng(t, 1, i);
+        AgVar x = threes(t, time, 5);
+        AgVar same = nn_locked_dropout(x, .25, batch, axes[i][1]);
+        cr_expect(same.id == x.id, "evaluation: x itself");
+        ag_tape_training(t, true);
+        AgVar y = nn_locked_dropout(x, .25, batch, axes[i][1]);
+        cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+        int zeros = 0;
+        for (int64_t step = 0; step < 5; step++)
+            for (int64_t e = 0; e < 64; e++) {
+                double v = tensor_get(ag_value(ag_select(y, time, step)), e);
+                cr_assert(v == 0 || v == 4);
+                cr_expect_eq(v, tensor_get(ag_value(ag_select(y, time, 0)), e));
+                zeros += step == 0 && v == 0;
+            }
+        cr_expect(zeros > 4 && zeros < 32, "%d zeros", zeros);
+        ag_tape_free(t);
+    }
+}
+
+Test(dropout, locked_draws_for_rows_what_the_whole_batch_does_and_hides_no_nan) {
+    AgTape *whole = ag_tape_new(), *part = ag_tape_new();
+    ag_tape_training(whole, true);
+    ag_tape_training(part, true);
+    ag_tape_rows(part, 2, 8);
+    AgVar all = nn_locked_dropout(threes(whole, 0, 5), .5, 1, 0);
+    AgVar some = nn_locked_dropout(ag_narrow(threes(part, 0, 5), 1, 0, 3), .5, 1, 0);
+    cr_assert(ag_tape_ok(part), "%s", ag_tape_error(part));
+    AgVar want = ag_narrow(all, 1, 2, 3);
+    for (int64_t e = 0; e < 5 * 3 * 8; e++)
+        cr_expect_eq(tensor_get(ag_value(some), e), tensor_get(ag_value(want), e));
+    AgVar nan = ag_full(whole, TENSOR_F32, 2, (int64_t[]){3, 40}, NAN);
+    AgVar y = nn_locked_dropout(nan, .5, -1, 0);
+    for (int64_t e = 0; e < 120; e++) cr_expect(isnan(tensor_get(ag_value(y), e)));
+    ag_tape_free(whole);
+    ag_tape_free(part);
+}
+
+Test(dropout, locked_refuses_wrong_axes_and_probabilities_in_training_or_not) {
+    const struct {
+        double p;
+        int batch_axis, time_axis;
+        const char *words;
+    } cases[] = {
+        {.5, 1, 3, "locked_dropout: time axis 3 of x with 3 axes"},
+        {.5, 1, -4, "locked_dropout: time axis -4"},
+        {.5, 1, 1, "locked_dropout: axis 1 is both"},
+        {.5, 2, -1, "locked_dropout: axis 2 is both"},
+        {.5, 3, 0, "batch axis 3"},
+        {1.5, 1, 0, "p is 1.5"},
+    };
+    AgTape *t = ag_tape_new();
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        ag_tape_training(t, i % 2);
+        AgVar y = nn_locked_dropout(threes(t, 0, 5), cases[i / 2].p, cases[i / 2].batch_axis,
+                                    cases[i / 2].time_axis);
+        cr_expect(!ag_ok(y));
+        cr_expect(strstr(ag_tape_error(t), cases[i / 2].words), "%s", ag_tape_error(t));
+        ag_tape_reset(t);
+    }
+    cr_expect(!ag_ok(nn_locked_dropout((AgVar){0}, .5, 1, 0)));
+    ag_tape_free(t);
+}
+
 /* ---- gradients ---- */
 
 typedef struct {
@@ -178,7 +254,8 @@ static int forward(AgTape *t, const AgVar *x, AgVar *y, void *context) {
     nn_param_bind(t, m->e.weight, x[0]);
     nn_param_bind(t, m->m.weight, x[1]);
     nn_param_bind(t, m->m.bias, x[2]);
-    y[0] = ag_tanh(nn_linear(&m->m, nn_dropout(&m->d, nn_embedding(&m->e, x[3]))));
+    AgVar e = nn_dropout(&m->d, nn_embedding(&m->e, x[3]));
+    y[0] = ag_tanh(nn_linear(&m->m, nn_locked_dropout(e, .3, 1, 0)));
     return 1;
 }
 

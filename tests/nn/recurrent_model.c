@@ -9,7 +9,7 @@
 
 /* ---- the layer ---- */
 
-Model model_new(ModelKind kind, TensorDtype dtype, int64_t I, int64_t H, const NnLstmOptions *o) {
+Model model_try(ModelKind kind, TensorDtype dtype, int64_t I, int64_t H, const NnLstmOptions *o) {
     Model m = {.kind = kind, .I = I, .H = H, .P = o->proj_size ? o->proj_size : H, .o = *o,
                .L = o->num_layers ? o->num_layers : 1, .D = o->bidirectional ? 2 : 1,
                .set = nn_params_new(dtype, 7)};
@@ -25,6 +25,11 @@ Model model_new(ModelKind kind, TensorDtype dtype, int64_t I, int64_t H, const N
                             kind == MODEL_RELU ? AG_RNN_RELU : AG_RNN_TANH};
         m.rnn = nn_rnn_make(m.set, "rnn", I, H, &rnn);
     }
+    return m;
+}
+
+Model model_new(ModelKind kind, TensorDtype dtype, int64_t I, int64_t H, const NnLstmOptions *o) {
+    Model m = model_try(kind, dtype, I, H, o);
     cr_assert(nn_params_ok(m.set), "%s", nn_params_error(m.set));
     return m;
 }
@@ -238,6 +243,42 @@ ModelPlain model_plain(const Model *m, TensorArena *a, const Tensor *x, const Te
     }
     out.y = drop(a, &out.y, m->o.output_dropout, true, masks);
     return out;
+}
+
+/* ---- gradients ---- */
+
+typedef struct {
+    const Model *m;
+    const int64_t *lengths;
+    int states; /* 2: h and c */
+} Checked;
+
+static int forward(AgTape *t, const AgVar *x, AgVar *y, void *context) {
+    const Checked *c = context;
+    for (int i = 0; i < nn_params_count(c->m->set); i++)
+        nn_param_bind(t, nn_params_at(c->m->set, i), x[1 + c->states + i]);
+    NnLstmOutput out = model_run(c->m, x[0], x[1], x[2], c->lengths);
+    y[0] = out.y, y[1] = out.hn, y[2] = out.cn;
+    return 1 + c->states;
+}
+
+GradcheckResult model_gradcheck(const Model *m, int64_t T, int64_t B, const int64_t *lengths,
+                                int order, const GradcheckOptions *options) {
+    Checked c = {m, lengths, m->kind == MODEL_LSTM ? 2 : 1};
+    TensorArena *a = tensor_arena_new();
+    Tensor in[3 + 64];
+    int n = 0, K = m->L * m->D, params = nn_params_count(m->set);
+    cr_assert(params <= 64);
+    const int64_t first[] = {B, T, m->I}, second[] = {T, B, m->I};
+    in[n++] = model_tensor(a, TENSOR_F64, 3, m->o.batch_first ? first : second, 1);
+    in[n++] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){K, B, m->P}, 2);
+    if (c.states == 2) in[n++] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){K, B, m->H}, 3);
+    for (int i = 0; i < params; i++) in[n++] = nn_params_at(m->set, i)->value;
+    GradcheckResult r;
+    cr_expect((order == 2 ? gradgradcheck : gradcheck)(forward, &c, n, in, options, &r),
+              "kind %d, order %d: %s", (int)m->kind, order, r.message);
+    tensor_arena_free(a);
+    return r;
 }
 
 /* ---- small things ---- */

@@ -2,6 +2,7 @@
  * loops, which the tests of the layers compare. */
 #ifndef TESTS_NN_RECURRENT_MODEL_H
 #define TESTS_NN_RECURRENT_MODEL_H
+#include "autograd/gradcheck/gradcheck.h"
 #include "nn/gru.h"
 #include "nn/lstm.h"
 
@@ -18,7 +19,9 @@ typedef struct {
     NnRnn rnn;
 } Model;
 
-/* A layer "rnn" in a set of its own. */
+/* A layer "rnn" in a set of its own, whose error the caller looks at, .. */
+Model model_try(ModelKind kind, TensorDtype dtype, int64_t I, int64_t H, const NnLstmOptions *o);
+/* .. or which the test needs to be without one. */
 Model model_new(ModelKind kind, TensorDtype dtype, int64_t I, int64_t H, const NnLstmOptions *o);
 void model_free(Model *m);
 
@@ -35,6 +38,11 @@ typedef struct {
  * start from the key of the layer's tape. */
 ModelPlain model_plain(const Model *m, TensorArena *a, const Tensor *x, const Tensor *h0,
                        const Tensor *c0, const int64_t *lengths, AgTape *masks);
+
+/* Compares the derivatives of the given order of y and the last states, in x, the first states and
+ * all parameters, with differences; fails the test where they do not agree. */
+GradcheckResult model_gradcheck(const Model *m, int64_t T, int64_t B, const int64_t *lengths,
+                                int order, const GradcheckOptions *options);
 
 /* ---- small things ---- */
 

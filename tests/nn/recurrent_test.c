@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "autograd/gradcheck/gradcheck.h"
 #include "tensor/kernels.h"
 #include "tests/nn/recurrent_model.h"
 
@@ -177,6 +176,112 @@ Test(recurrent, a_length_outside_the_sequence_is_an_error_with_its_place) {
         }
 }
 
+/* ---- errors ---- */
+
+static const char *const kind_names[MODEL_KINDS] = {"lstm", "gru", "rnn", "rnn"};
+
+Test(recurrent, wrong_options_stick_to_the_set_and_the_layer_says_so_on_a_tape) {
+    const struct {
+        int64_t I, H;
+        NnLstmOptions o;
+        const char *words;
+    } cases[] = {
+        {-1, 4, {0}, "input size -1"},
+        {3, -4, {0}, "hidden size -4"},
+        {3, INT64_MAX / 4, {0}, "hidden size"},
+        {3, 4, {.num_layers = -1}, "-1 layers"},
+        {3, 4, {.num_layers = INT32_MAX, .bidirectional = true}, "layers"},
+        {3, 4, {.dropout = 1.5}, "dropout 1.5 is not in 0..1"},
+        {3, 4, {.dropout = NAN}, "dropout nan is not in 0..1"},
+    };
+    AgTape *t = ag_tape_new();
+    for (size_t i = 0; i < MODEL_KINDS * sizeof cases / sizeof *cases; i++) {
+        ModelKind kind = (ModelKind)(i % MODEL_KINDS);
+        size_t k = i / MODEL_KINDS;
+        Model m = model_try(kind, TENSOR_F64, cases[k].I, cases[k].H, &cases[k].o);
+        char start[32];
+        snprintf(start, sizeof start, "%s rnn: ", kind_names[kind]);
+        cr_expect_eq(strncmp(nn_params_error(m.set), start, strlen(start)), 0, "%s",
+                     nn_params_error(m.set));
+        cr_expect(strstr(nn_params_error(m.set), cases[k].words), "%s", nn_params_error(m.set));
+        cr_expect_eq(nn_params_count(m.set), 0);
+        AgVar x = ag_full(t, TENSOR_F64, 3, (int64_t[]){2, 2, 3}, 1);
+        NnLstmOutput out = model_run(&m, x, (AgVar){0}, (AgVar){0}, NULL);
+        cr_expect(!ag_ok(out.y) && !ag_ok(out.hn) && !ag_ok(out.cn));
+        snprintf(start, sizeof start, "%s: was not made", kind_names[kind]);
+        cr_expect(strstr(ag_tape_error(t), start), "%s", ag_tape_error(t));
+        ag_tape_reset(t);
+        model_free(&m);
+    }
+    ag_tape_free(t);
+}
+
+Test(recurrent, wrong_inputs_are_one_line_with_expected_and_got) {
+    const struct {
+        bool batch_first;
+        int ndim;
+        int64_t shape[4], h0[3], c0[3];
+        const char *words;
+    } cases[] = {
+        {false, 2, {5, 3}, {2, 2, 4}, {2, 2, 4}, "expected x [T,B,3], got f64[5,3]"},
+        {false, 3, {5, 2, 4}, {2, 2, 4}, {2, 2, 4}, "expected x [T,B,3], got f64[5,2,4]"},
+        {true, 3, {5, 2, 4}, {2, 5, 4}, {2, 5, 4}, "expected x [B,T,3], got f64[5,2,4]"},
+        {false, 3, {0, 2, 3}, {2, 2, 4}, {2, 2, 4}, "expected 1 step or more"},
+        {true, 3, {2, 0, 3}, {2, 2, 4}, {2, 2, 4}, "expected 1 step or more"},
+        {false, 3, {5, 2, 3}, {1, 2, 4}, {2, 2, 4}, "h0: expected [2,2,4], got f64[1,2,4]"},
+        {false, 3, {5, 2, 3}, {2, 1, 4}, {2, 2, 4}, "h0: expected [2,2,4], got f64[2,1,4]"},
+        {true, 3, {5, 2, 3}, {2, 2, 4}, {2, 2, 4}, "h0: expected [2,5,4], got f64[2,2,4]"},
+        {false, 3, {5, 2, 3}, {2, 2, 4}, {2, 2, 5}, "c0: expected [2,2,4], got f64[2,2,5]"},
+    };
+    AgTape *t = ag_tape_new();
+    for (size_t i = 0; i < MODEL_KINDS * sizeof cases / sizeof *cases; i++) {
+        ModelKind kind = (ModelKind)(i % MODEL_KINDS);
+        size_t k = i / MODEL_KINDS;
+        if (kind != MODEL_LSTM && cases[k].words[0] == 'c') continue;
+        Model m = model_new(kind, TENSOR_F64, 3, 4,
+                            &(NnLstmOptions){.num_layers = 2, .batch_first = cases[k].batch_first});
+        AgVar h0 = ag_full(t, TENSOR_F64, 3, cases[k].h0, 0);
+        AgVar c0 = ag_full(t, TENSOR_F64, 3, cases[k].c0, 0);
+        AgVar x = ag_full(t, TENSOR_F64, cases[k].ndim, cases[k].shape, 1);
+        NnLstmOutput out = model_run(&m, x, h0, c0, NULL);
+        cr_expect(!ag_ok(out.y) && !ag_ok(out.hn) && !ag_ok(out.cn));
+        char start[100];
+        snprintf(start, sizeof start, "rnn: %s: %s", kind_names[kind], cases[k].words);
+        cr_expect_eq(strncmp(ag_tape_error(t), start, strlen(start)), 0, "expected %s, got %s",
+                     start, ag_tape_error(t));
+        ag_tape_reset(t);
+        model_free(&m);
+    }
+    ag_tape_free(t);
+}
+
+Test(recurrent, dtypes_do_not_mix_and_variables_are_of_one_tape) {
+    AgTape *t = ag_tape_new(), *other = ag_tape_new();
+    for (int i = 0; i < 4 * MODEL_KINDS; i++) {
+        ModelKind kind = (ModelKind)(i / 4);
+        Model m = model_new(kind, TENSOR_F64, I, H, &(NnLstmOptions){0});
+        bool foreign = i % 4 == 2, failed = i % 4 == 3;
+        TensorDtype of_x = i % 4 == 0 ? TENSOR_F32 : TENSOR_F64;
+        TensorDtype of_h = i % 4 == 1 ? TENSOR_F32 : TENSOR_F64;
+        AgVar x = ag_full(t, of_x, 3, (int64_t[]){T, B, I}, 1);
+        AgVar h = ag_full(foreign ? other : t, of_h, 3, (int64_t[]){1, B, H}, 1);
+        if (failed) h.id = 0;
+        NnLstmOutput out = model_run(&m, x, h, h, NULL);
+        cr_expect(!ag_ok(out.y) && !ag_ok(out.hn) && !ag_ok(out.cn));
+        const char *words[] = {"mixed dtypes", "mixed dtypes", "h0: a variable of another tape",
+                               "h0: the failed variable"};
+        cr_expect(strstr(ag_tape_error(t), words[i % 4]), "%s", ag_tape_error(t));
+        cr_expect(strncmp(ag_tape_error(t), i % 4 < 2 ? "rnn/l0" : "rnn: ", 5) == 0, "%s",
+                  ag_tape_error(t));
+        ag_tape_reset(t);
+        cr_expect(!ag_ok(model_run(&m, (AgVar){0}, (AgVar){0}, (AgVar){0}, NULL).y));
+        cr_expect(ag_tape_ok(t) && ag_tape_ok(other));
+        model_free(&m);
+    }
+    ag_tape_free(t);
+    ag_tape_free(other);
+}
+
 /* ---- training ---- */
 
 Test(recurrent, dropout_acts_on_the_outputs_between_layers_in_training_only) {
@@ -241,38 +346,18 @@ Test(recurrent, a_share_of_the_batch_draws_and_computes_what_the_whole_does) {
 
 /* ---- gradients ---- */
 
-enum { INPUTS = 3 }; /* x, h0, c0 before the parameters */
-
-static int forward(AgTape *t, const AgVar *x, AgVar *y, void *context) {
-    const Model *m = context;
-    for (int i = 0; i < nn_params_count(m->set); i++)
-        nn_param_bind(t, nn_params_at(m->set, i), x[INPUTS + i]);
-    static const int64_t lengths[] = {2, 3};
-    NnLstmOutput out = model_run(m, x[0], x[1], x[2], lengths);
-    y[0] = out.y, y[1] = out.hn;
-    if (m->kind != MODEL_LSTM) return 2;
-    y[2] = out.cn;
-    return 3;
-}
-
 Test(recurrent, gradients_of_both_orders_agree_with_differences) {
-    for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)
+    const int64_t lengths[] = {2, 3};
+    const NnLstmOptions o[] = {
+        {.bidirectional = true},
+        {.num_layers = 2, .no_bias = true},
+        {.num_layers = 2, .bidirectional = true, .batch_first = true, .dropout = .3},
+    };
+    for (int i = 0; i < MODEL_KINDS * 3; i++)
         for (int order = 1; order <= 2; order++) {
-            Model m = model_new(kind, TENSOR_F64, 2, 3,
-                                &(NnLstmOptions){.num_layers = 2, .bidirectional = true,
-                                                 .dropout = .3});
-            int n = nn_params_count(m.set);
-            TensorArena *a = tensor_arena_new();
-            Tensor in[INPUTS + 32];
-            in[0] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){3, 2, 2}, 1);
-            in[1] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){4, 2, 3}, 2);
-            in[2] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){4, 2, 3}, 3);
-            for (int i = 0; i < n; i++) in[INPUTS + i] = nn_params_at(m.set, i)->value;
-            GradcheckOptions o = {.training = true, .directions = order == 2 ? 6 : 0};
-            GradcheckResult r;
-            cr_expect((order == 2 ? gradgradcheck : gradcheck)(forward, &m, INPUTS + n, in, &o, &r),
-                      "kind %d: %s", (int)kind, r.message);
-            tensor_arena_free(a);
+            Model m = model_new((ModelKind)(i / 3), TENSOR_F64, 2, 3, &o[i % 3]);
+            GradcheckOptions g = {.training = true, .directions = order == 2 ? 6 : 0};
+            model_gradcheck(&m, 3, 2, i % 3 == 2 ? lengths : NULL, order, &g);
             model_free(&m);
         }
 }
