@@ -9,9 +9,9 @@
 #include "optim/optim.h"
 #include "optim/schedule.h"
 
-extern const Model model_mgu;
+extern const Model model_clockwork, model_copy, model_mdn, model_mgu;
 
-const Model *const model_list[] = {&model_mgu, NULL};
+const Model *const model_list[] = {&model_mgu, &model_clockwork, &model_copy, &model_mdn, NULL};
 
 const Model *model_find(const char *name) {
     for (int i = 0; model_list[i]; i++)

@@ -36,11 +36,12 @@ void task_adding(const ModelBatch *b, Tensor *in) {
     }
 }
 
-/* x [T, B, 1]: a slow wave (32 steps) and a fast one (4), of random phases, added; target
- * [T, B, 2]: the two of them apart. */
+/* x [T, B, 1]: a slow wave (a period of T / 2 steps) and a fast one (4 steps), of random phases,
+ * added up; after a quarter of the steps, silence: 0.   target [T, B, 2]: the two waves apart,
+ * which go on to the end. */
 void task_waves(const ModelBatch *b, Tensor *in) {
-    const double pi = acos(-1), period[] = {32, 4};
     int64_t T = b->n.T, B = b->n.B;
+    const double pi = acos(-1), period[] = {(double)T / 2, 4};
     Tensor x = in[0] = make(b, b->dtype, 3, (int64_t[]){T, B, 1});
     Tensor target = in[1] = make(b, b->dtype, 3, (int64_t[]){T, B, 2});
     for (int64_t t = 0; t < T; t++)
@@ -52,26 +53,26 @@ void task_waves(const ModelBatch *b, Tensor *in) {
                 tensor_set(&target, (t * B + i) * 2 + k, wave);
                 sum += wave;
             }
-            tensor_set(&x, t * B + i, sum);
+            tensor_set(&x, t * B + i, t < T / 4 ? sum : 0);
         }
 }
 
-/* source [T, B], I64: tokens in 0..TASK_TOKENS-1, and 0 beyond lengths [B], I64, each 2..T;
- * target [T, B], I64: the same tokens from the last to the first, and 0 beyond the length. */
+/* source [B, T], I64: tokens in 0..TASK_TOKENS-1, and 0 beyond lengths [B], I64, each 2..T;
+ * target [B, T], I64: the same tokens from the last to the first, and 0 beyond the length. */
 void task_reversal(const ModelBatch *b, Tensor *in) {
     int64_t T = b->n.T, B = b->n.B;
-    Tensor source = in[0] = make(b, TENSOR_I64, 2, (int64_t[]){T, B});
+    Tensor source = in[0] = make(b, TENSOR_I64, 2, (int64_t[]){B, T});
     Tensor lengths = in[1] = make(b, TENSOR_I64, 1, &B);
-    Tensor target = in[2] = make(b, TENSOR_I64, 2, (int64_t[]){T, B});
+    Tensor target = in[2] = make(b, TENSOR_I64, 2, (int64_t[]){B, T});
     for (int64_t i = 0; i < B; i++) {
         int64_t length = 2 + tensor_rng_below(numbers(b, 0), (uint64_t)i, T - 1);
         tensor_set(&lengths, i, (double)length);
         for (int64_t t = 0; t < T; t++) {
-            int64_t token = tensor_rng_below(numbers(b, 1), (uint64_t)(t * B + i), TASK_TOKENS);
+            int64_t token = tensor_rng_below(numbers(b, 1), (uint64_t)(i * T + t), TASK_TOKENS);
             bool is_inside = t < length;
-            tensor_set(&source, t * B + i, is_inside ? (double)token : 0);
-            int64_t place = is_inside ? length - 1 - t : t;
-            tensor_set(&target, place * B + i, is_inside ? (double)token : 0);
+            tensor_set(&source, i * T + t, is_inside ? (double)token : 0);
+            tensor_set(&target, i * T + (is_inside ? length - 1 - t : t),
+                       is_inside ? (double)token : 0);
         }
     }
 }
