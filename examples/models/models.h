@@ -9,7 +9,7 @@
 #include "nn/param.h"
 #include "tensor/file.h"
 
-enum { MODEL_MAX_INPUTS = 8 };
+enum { MODEL_MAX_INPUTS = 6 };
 
 typedef struct {
     int64_t T, B, H; /* steps, sequences in a batch, hidden units */
