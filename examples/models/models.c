@@ -72,7 +72,8 @@ static int check(const Model *m) {
     GradcheckResult r;
     for (int order = 1; order <= 2; order++) {
         if (!model_check(m, order, &r)) {
-            printf("%s, order %d: %s\n", m->name, order, r.message);
+            printf("%s, order %d%s%s: %s\n", m->name, order, *r.name ? ", " : "", r.name,
+                   r.message);
             return STATUS_FAILED;
         }
         printf("%s: %lld derivatives of order %d agree with finite differences, the worst to "

@@ -60,7 +60,8 @@ typedef struct {
 double model_train(const Model *m, const ModelTraining *training, TensorError *error);
 
 /* Compares the gradients of the loss by all inputs and all parameters, in F64 and of first or
- * second order, with finite differences, everything at random values.  Returns r->ok. */
+ * second order, with finite differences, everything at random values.  r->name is the input,
+ * state or parameter whose gradient is wrong.  Returns r->ok. */
 bool model_check(const Model *m, int order, GradcheckResult *r);
 
 /* ---- tasks.c: each says what its inputs are ---- */

@@ -154,6 +154,13 @@ static int whole(AgTape *t, const AgVar *x, AgVar *y, void *context) {
     return 1;
 }
 
+/* Of input i of `whole`. */
+static const char *name_of(const Check *c, int i) {
+    int given = count(c->m->inputs), n = inputs(c->m);
+    if (i < given) return c->m->inputs[i];
+    return i < n ? c->m->states[i - given] : nn_params_at(c->set, i - n)->name;
+}
+
 static bool fail_check(GradcheckResult *r, const char *why) {
     r->reason = GRADCHECK_ERROR;
     snprintf(r->message, sizeof r->message, "%s", why);
@@ -171,7 +178,10 @@ static bool check(Check *c, TensorArena *memory, int order, GradcheckResult *r) 
         if (tensor_dtype_is_float(x[i].dtype))
             tensor_rng_fill_normal(&x[i], (TensorRngKey){7, 1, (uint64_t)i}, 0, 0.5);
     }
-    return (order == 2 ? gradgradcheck : gradcheck)(whole, c, total, x, NULL, r);
+    bool ok = (order == 2 ? gradgradcheck : gradcheck)(whole, c, total, x, NULL, r);
+    if (!ok && r->input >= 0 && r->input < total)
+        snprintf(r->name, sizeof r->name, "%s", name_of(c, r->input));
+    return ok;
 }
 
 bool model_check(const Model *m, int order, GradcheckResult *r) {

@@ -93,7 +93,7 @@ Test(models, what_fails_is_told_in_one_line) {
 
     m.loss = one_gradient_missing;
     cr_expect(!model_check(&m, 1, &r));
-    cr_expect_eq(r.input, 1);
+    cr_expect_str_eq(r.name, "target");
     cr_expect_eq(r.reason, GRADCHECK_MISSING, "%s", r.message);
 
     m.lr = -1;
