@@ -206,8 +206,10 @@ typedef enum {
                                      h' = (1 - z) n + z h */
     TENSOR_GRU_BACKWARD,          /* r, z, n, y_n, h, dh' -> dx_r, dx_z, dx_n, dy_n, and of h
                                      its direct part z dh'; dy_r = dx_r, dy_z = dx_z */
-    TENSOR_TANH_GATE,             /* a -> tanh(a) */
-    TENSOR_TANH_GATE_BACKWARD,    /* y, dy -> dy (1 - y^2) */
+    TENSOR_RNN_TANH,              /* x, y -> h = tanh(x + y) */
+    TENSOR_RNN_TANH_BACKWARD,     /* h, dh -> dx; dy = dx */
+    TENSOR_RNN_RELU,              /* x, y -> h = max(x + y, 0), NaN stays */
+    TENSOR_RNN_RELU_BACKWARD,     /* h, dh -> dx; dy = dx */
     TENSOR_MULTIPLY_ADD,          /* a, b, c -> c + a b */
     TENSOR_MIX,                   /* k, a, b -> (1 - k) a + k b */
     TENSOR_MIX_BACKWARD,          /* k, g -> (1 - k) g, k g */

@@ -29,20 +29,6 @@ int ag_recurrent_inputs(const AgVar all[AG_ROLES], const int64_t *lengths, AgVar
     return o->lengths ? n : 0;
 }
 
-int ag_rnn_inputs(AgVar x, AgVar h0, const AgRnnWeights *w, const AgRnnOptions *options,
-                  AgVar in[AG_ROLES], AgRecurrent *o) {
-    static const AgRnnOptions none = {0};
-    if (!options) options = &none;
-    const AgVar all[AG_ROLES] = {[AG_X] = x,
-                                 [AG_W_IH] = w->weight_ih,
-                                 [AG_W_HH] = w->weight_hh,
-                                 [AG_B_IH] = w->bias_ih,
-                                 [AG_B_HH] = w->bias_hh,
-                                 [AG_H0] = h0};
-    *o = (AgRecurrent){.reverse = options->reverse};
-    return ag_recurrent_inputs(all, options->lengths, in, o);
-}
-
 typedef struct {
     const char *name;
     int ndim;

@@ -45,10 +45,6 @@ static inline int ag_role(const AgRecurrent *o, AgRole role) {
 int ag_recurrent_inputs(const AgVar all[AG_ROLES], const int64_t *lengths, AgVar *in,
                         AgRecurrent *o);
 
-/* The same for an ag_gru or ag_rnn. */
-int ag_rnn_inputs(AgVar x, AgVar h0, const AgRnnWeights *w, const AgRnnOptions *options,
-                  AgVar in[AG_ROLES], AgRecurrent *o);
-
 /* The sizes of a call. */
 typedef struct {
     int64_t T, B, I, H; /* H: of the state without the projection */
@@ -151,5 +147,13 @@ AgVar ag_loop_end(const AgLoop *l);
 AgVar ag_part(const AgRecurrent *o, const AgVar *in, AgRole role);
 /* in[role], or zeros [B, n]. */
 AgVar ag_loop_initial(const AgLoop *l, const AgVar *in, AgRole role, int64_t n);
+
+/* ---- samples ---- */
+
+#define AG_W(...) AG_IN(-.8, .8, __VA_ARGS__)
+#define AG_LENGTHS(...) (const int64_t[]){__VA_ARGS__}
+#define AG_RNN_BASE (AG_HAS(AG_X) | AG_HAS(AG_W_IH) | AG_HAS(AG_W_HH))
+#define AG_RNN_BIAS (AG_HAS(AG_B_IH) | AG_HAS(AG_B_HH))
+#define AG_RNN_ALL (AG_RNN_BASE | AG_RNN_BIAS | AG_HAS(AG_H0))
 
 #endif

@@ -1,42 +1,103 @@
-/* rnn: a layer of Elman's network over a whole sequence, forward and back by hand, and the same as
- * a loop of ops. */
-#include "autograd/ops/recurrent.h"
+/* rnn: a layer of Elman's network over a whole sequence. */
+#include "autograd/ops/rnn_layer.h"
 
 typedef struct {
     AgRecurrent base;
     AgRnnNonlinearity nonlinearity;
 } Options;
 
-/* ---- composed ---- */
-
-static AgRnnOutput loop(AgTape *t, int n_in, const AgVar *in, const Options *options) {
-    const AgRecurrent *o = &options->base;
-    AgLoop l;
-    if (!ag_loop_begin(&l, "rnn", t, n_in, in, 1, o)) return (AgRnnOutput){{t, 0, 0}, {t, 0, 0}};
-    AgVar w_hh = ag_part(o, in, AG_W_HH), b_hh = ag_part(o, in, AG_B_HH);
-    AgVar ax = ag_linear(l.x, ag_part(o, in, AG_W_IH), ag_part(o, in, AG_B_IH));
-    AgVar h = ag_loop_initial(&l, in, AG_H0, l.size.H);
-    for (int64_t n = 0; n < l.size.T; n++) {
-        int64_t step = ag_loop_time(&l, n);
-        AgVar a = ag_add(ag_select(ax, 0, step), ag_linear(h, w_hh, b_hh));
-        AgVar after = options->nonlinearity == AG_RNN_RELU ? ag_relu(a) : ag_tanh(a);
-        h = ag_loop_state(&l, step, h, after);
-        ag_loop_put(&l, step, after);
-    }
-    return (AgRnnOutput){ag_loop_end(&l), h};
+static AgRnnNonlinearity nonlinearity_of(const AgRecurrent *o) {
+    return ((const Options *)o)->nonlinearity;
 }
 
-/* ---- public functions ---- */
-
-AgRnnOutput ag_rnn_composed(AgVar x, AgVar h0, const AgRnnWeights *w,
-                            AgRnnNonlinearity nonlinearity, const AgRnnOptions *options) {
-    AgVar in[AG_ROLES];
-    Options o = {.nonlinearity = nonlinearity};
-    int n = ag_rnn_inputs(x, h0, w, options, in, &o.base);
-    return n ? loop(in[0].tape, n, in, &o) : (AgRnnOutput){ag_none(x), ag_none(x)};
+static bool shape(AgCall *c) {
+    AgRecurrentSize size;
+    AgRnnNonlinearity f = nonlinearity_of(c->options);
+    if (f != AG_RNN_TANH && f != AG_RNN_RELU) return ag_call_fail(c, "nonlinearity %d", (int)f);
+    return ag_recurrent_shape(c, 1, &size);
 }
+
+/* x keeps the new h. */
+static void step(const AgRecurrent *o, const Tensor *x, const Tensor *y, const Tensor *kept,
+                 const Tensor *h) {
+    (void)kept;
+    TensorGates f = nonlinearity_of(o) == AG_RNN_RELU ? TENSOR_RNN_RELU : TENSOR_RNN_TANH;
+    tensor_gates(f, 3, (Tensor[]){*x, *y, *x});
+    tensor_convert(h, x);
+}
+
+static bool back(const AgRecurrent *o, const Tensor *x, const Tensor *kept, const Tensor *h,
+                 const Tensor *dh, const Tensor *dx, const Tensor *dy) {
+    (void)kept, (void)h, (void)dy;
+    bool relu = nonlinearity_of(o) == AG_RNN_RELU;
+    TensorGates f = relu ? TENSOR_RNN_RELU_BACKWARD : TENSOR_RNN_TANH_BACKWARD;
+    tensor_gates(f, 3, (Tensor[]){*x, *dh, *dx});
+    return false;
+}
+
+static AgVar compose_step(const AgRecurrent *o, AgVar x, AgVar y, AgVar h) {
+    (void)h;
+    AgVar a = ag_add(x, y);
+    return nonlinearity_of(o) == AG_RNN_RELU ? ag_relu(a) : ag_tanh(a);
+}
+
+static const AgRnnKind kind = {&ag_op_rnn, 1, false, true, step, back, compose_step};
+
+static bool value(AgCall *c) { return ag_rnn_value(c, &kind); }
+static bool vjp(AgVjp *v) { return ag_rnn_vjp(v, &kind); }
+static bool compose(AgTape *t, int n_in, const AgVar *in, const void *options, AgVar *out) {
+    AgRnnOutput result = ag_rnn_loop(t, n_in, in, options, &kind);
+    out[0] = result.y;
+    out[1] = result.hn;
+    return ag_ok(result.hn);
+}
+
+#define CALL(parts, reverse, lengths, f) AG_WITH(Options, {parts, reverse, lengths}, f)
+static const AgSample samples[] = {
+    {"tanh", 6, {AG_W(3, 2, 3), AG_W(2, 3), AG_W(2, 2), AG_W(2), AG_W(2), AG_W(2, 2)},
+     CALL(AG_RNN_ALL, false, NULL, AG_RNN_TANH), NULL},
+    {"relu", 6, {AG_W(3, 2, 3), AG_W(2, 3), AG_W(2, 2), AG_W(2), AG_W(2), AG_W(2, 2)},
+     CALL(AG_RNN_ALL, false, NULL, AG_RNN_RELU), NULL},
+    {"weights alone", 3, {AG_W(4, 2, 2), AG_W(3, 2), AG_W(3, 3)},
+     CALL(AG_RNN_BASE, false, NULL, AG_RNN_TANH), NULL},
+    {"reverse", 6, {AG_W(3, 2, 2), AG_W(2, 2), AG_W(2, 2), AG_W(2), AG_W(2), AG_W(2, 2)},
+     CALL(AG_RNN_ALL, true, NULL, AG_RNN_TANH), NULL},
+    {"lengths", 6, {AG_W(4, 4, 2), AG_W(2, 2), AG_W(2, 2), AG_W(2), AG_W(2), AG_W(4, 2)},
+     CALL(AG_RNN_ALL, false, AG_LENGTHS(2, 0, 4, 2), AG_RNN_TANH), NULL},
+    {"lengths, reverse", 3, {AG_W(3, 3, 2), AG_W(2, 2), AG_W(2, 2)},
+     CALL(AG_RNN_BASE, true, AG_LENGTHS(1, 3, 2), AG_RNN_RELU), NULL},
+    {"longer than a vector", 5, {AG_W(2, 2, 1), AG_W(37, 1), AG_W(37, 37), AG_W(37), AG_W(37)},
+     CALL(AG_RNN_BASE | AG_RNN_BIAS, false, NULL, AG_RNN_TANH), NULL},
+    {"no sequences", 6, {AG_W(3, 0, 3), AG_W(2, 3), AG_W(2, 2), AG_W(2), AG_W(2), AG_W(0, 2)},
+     CALL(AG_RNN_ALL, false, NULL, AG_RNN_TANH), NULL},
+    {"no inputs", 3, {AG_W(3, 2, 0), AG_W(2, 0), AG_W(2, 2)},
+     CALL(AG_RNN_BASE, false, NULL, AG_RNN_TANH), NULL},
+    {"no hidden units", 3, {AG_W(3, 2, 2), AG_W(0, 2), AG_W(0, 0)},
+     CALL(AG_RNN_BASE, true, AG_LENGTHS(1, 2), AG_RNN_TANH), NULL},
+    {0},
+};
+static const AgSample errors[] = {
+    {"input size", 3, {AG_W(3, 2, 3), AG_W(2, 2), AG_W(2, 2)},
+     CALL(AG_RNN_BASE, false, NULL, AG_RNN_TANH), "expected weight_ih [2,3], got"},
+    {"hidden size", 3, {AG_W(3, 2, 3), AG_W(2, 3), AG_W(2, 3)},
+     CALL(AG_RNN_BASE, false, NULL, AG_RNN_TANH), "expected weight_hh [2,2], got"},
+    {"nonlinearity", 3, {AG_W(3, 2, 3), AG_W(2, 3), AG_W(2, 2)},
+     CALL(AG_RNN_BASE, false, NULL, (AgRnnNonlinearity)7), "nonlinearity 7"},
+    {"length", 3, {AG_W(3, 2, 3), AG_W(2, 3), AG_W(2, 2)},
+     CALL(AG_RNN_BASE, false, AG_LENGTHS(4, 3), AG_RNN_TANH), "lengths[0] is 4, outside 0..3"},
+    {0},
+};
+const AgOp ag_op_rnn = {"rnn", "a plain recurrent layer over a sequence", "f*:ff", shape, value,
+                        vjp, compose, samples, errors, false, NULL};
 
 AgRnnOutput ag_rnn(AgVar x, AgVar h0, const AgRnnWeights *w, AgRnnNonlinearity nonlinearity,
                    const AgRnnOptions *options) {
-    return ag_rnn_composed(x, h0, w, nonlinearity, options);
+    Options o = {.nonlinearity = nonlinearity};
+    return ag_rnn_call(x, h0, w, options, &kind, &o.base, sizeof o);
+}
+
+AgRnnOutput ag_rnn_composed(AgVar x, AgVar h0, const AgRnnWeights *w,
+                            AgRnnNonlinearity nonlinearity, const AgRnnOptions *options) {
+    Options o = {.nonlinearity = nonlinearity};
+    return ag_rnn_call_composed(x, h0, w, options, &kind, &o.base);
 }
