@@ -11,7 +11,8 @@
  *
  * The value passes from window to window, its history does not: what is loaded is a constant,
  * so the gradient ends at the start of the window.  That cut is what "truncated" means in
- * truncated backpropagation through time.
+ * truncated backpropagation through time; windows that overlap, and where their state is to be
+ * stored, are nn/tbptt.h's.
  * R. Williams and J. Peng, An efficient gradient-based algorithm for on-line training of
  * recurrent network trajectories, Neural Computation 2(4), 1990. */
 #ifndef NN_STATE_H

@@ -16,6 +16,13 @@
 #define EXPECT_MESSAGE(t, text) \
     cr_expect(strstr(ag_tape_error(t), text), "%s", ag_tape_error(t))
 
+/* docs/truncation.md shows this text. */
+static void expect_in_doc(const char *text) {
+    char *doc = read_text("docs/truncation.md");
+    cr_expect(strstr(doc, text), "docs/truncation.md does not show:\n%s", text);
+    free(doc);
+}
+
 /* ---- windows ---- */
 
 enum { MAX_T = 40, MAX_K = 12 };
@@ -91,6 +98,26 @@ Test(tbptt, windows_grow_overlap_and_end_with_the_stream) {
     expect_next(&w, t, 3, 0, 3, 3);
     expect_next(&w, t, 6, 0, 1, 1);
     cr_expect(!nn_tbptt_next(&w, t));
+    ag_tape_free(t);
+}
+
+Test(tbptt, the_drawing_of_windows_is_theirs) {
+    AgTape *t = ag_tape_new();
+    NnTbptt w = nn_tbptt(9, 2, 5);
+    char text[1000];
+    size_t n = (size_t)snprintf(text, sizeof text, "    step      0 1 2 3 4 5 6 7 8\n");
+    for (int k = 0; nn_tbptt_next(&w, t); k++) {
+        n += (size_t)snprintf(text + n, sizeof text - n, "    window %d %*s", k, (int)w.start * 2,
+                              "");
+        for (int64_t s = 0; s <= w.length; s++) {
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s",
+                                  s && s == w.carry ? "|" : s < w.length ? " " : "");
+            if (s < w.length) text[n++] = s < w.skip ? '.' : 'L';
+        }
+        text[n++] = '\n';
+        text[n] = 0;
+    }
+    expect_in_doc(text);
     ag_tape_free(t);
 }
 
@@ -203,12 +230,23 @@ static void expect_worked(int64_t k1, int64_t k2, bool all_losses, Use use, doub
 
 Test(tbptt, the_worked_example_has_the_terms_within_reach) {
     const double x3 = .0072;
-    expect_worked(1, 1, false, RIGHT, .036, x3);
-    expect_worked(1, 2, false, RIGHT, .072, x3);
-    expect_worked(1, 3, false, RIGHT, .108, x3);
-    expect_worked(2, 2, false, RIGHT, .036, x3); /* the edge: x3 is the first of its window */
-    expect_worked(2, 3, false, RIGHT, .108, x3);
-    expect_worked(3, 3, false, RIGHT, .108, x3);
+    const struct {
+        int k1, k2;
+        const char *steps;
+        double dw;
+    } rows[] = {{1, 1, "step 3", .036},
+                {1, 2, "steps 2 and 3", .072},
+                {1, 3, "steps 1 to 3", .108},
+                {2, 2, "step 3, the first of its window", .036},
+                {2, 3, "steps 1 to 3", .108},
+                {3, 3, "steps 1 to 3", .108}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        expect_worked(rows[i].k1, rows[i].k2, false, RIGHT, rows[i].dw, x3);
+        char row[200];
+        snprintf(row, sizeof row, "| %d | %d | %s | %g |\n", rows[i].k1, rows[i].k2, rows[i].steps,
+                 rows[i].dw);
+        expect_in_doc(row);
+    }
     expect_worked(1, NN_TBPTT_FULL, false, RIGHT, .108, x3);
     expect_worked(1, 3, true, RIGHT, .9 + .36 + .108, x3);
     expect_worked(2, NN_TBPTT_FULL, true, RIGHT, .9 + .36 + .108, x3);
@@ -551,11 +589,21 @@ static double train(int64_t k1, int64_t k2) {
 }
 
 Test(tbptt, what_is_within_reach_of_every_loss_is_learned_best) {
-    double out_of_reach = train(DELAY, DELAY), of_some = train(4, 4), of_all = train(4, 7);
-    cr_log_warn("%g %g %g", out_of_reach, of_some, of_all);
-    cr_expect_float_eq(out_of_reach, log(CLASSES), .03);
-    cr_expect_float_eq(of_some, .72, .1);
-    cr_expect_float_eq(of_all, .27, .1);
+    const struct {
+        int k1, k2;
+        const char *reach;
+        double loss;
+    } rows[] = {{3, 3, "1 to 3 steps", 1.08},
+                {4, 4, "1 to 4 steps: one in four has what it needs", .42},
+                {4, 7, "4 to 7 steps: all have", .16}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        double loss = train(rows[i].k1, rows[i].k2);
+        cr_expect_float_eq(loss, rows[i].loss, .02, "%s: %g", rows[i].reach, loss);
+        char row[200];
+        snprintf(row, sizeof row, "| %d | %d | %s | %g |\n", rows[i].k1, rows[i].k2, rows[i].reach,
+                 rows[i].loss);
+        expect_in_doc(row);
+    }
 }
 
 /* ---- what truncation costs ---- */
@@ -598,7 +646,7 @@ static void expect_falls(const Table *table) {
             cr_expect_lt(table->of[row][i].error, table->of[row][i - 1].error, "row %d", row);
 }
 
-static void expect_in_doc(const char *doc, const char *head, const Table *table) {
+static void expect_shown(const char *head, const Table *table) {
     char want[2000];
     size_t used = (size_t)snprintf(want, sizeof want,
                                    "| %s | k1 = k2 | cosine | k1 = k2/2 | cosine | k1 = 1 | cosine "
@@ -615,7 +663,7 @@ static void expect_in_doc(const char *doc, const char *head, const Table *table)
         }
         used += (size_t)snprintf(want + used, sizeof want - used, "\n");
     }
-    cr_expect(strstr(doc, want), "docs/truncation.md does not show:\n%s", want);
+    expect_in_doc(want);
 }
 
 Test(tbptt, the_bias_falls_with_the_reach_as_the_page_shows) {
@@ -624,15 +672,13 @@ Test(tbptt, the_bias_falls_with_the_reach_as_the_page_shows) {
         double forget_bias;
         const char *head;
     } cases[] = {{RNN, 0, "RNN"}, {LSTM, 0, "LSTM"}, {LSTM, 3, "LSTM, forget bias 3"}};
-    char *doc = read_text("docs/truncation.md");
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         Table table = measure(cases[c].kind, cases[c].forget_bias);
         expect_falls(&table);
-        expect_in_doc(doc, cases[c].head, &table);
+        expect_shown(cases[c].head, &table);
         if (cases[c].kind == RNN) { /* k2 = 32: what is left is the edge */
             cr_expect_lt(table.of[5][2].error, 1e-8);
             cr_expect_gt(table.of[5][0].error, 1e-2);
         }
     }
-    free(doc);
 }
