@@ -255,8 +255,12 @@ Test(tbptt, the_worked_example_has_the_terms_within_reach) {
 }
 
 Test(tbptt, the_mistakes_of_the_page_give_its_wrong_numbers) {
+    expect_worked(1, 2, true, RIGHT, 1.332, .0072);
     expect_worked(1, 2, true, COUNT_ALL, .9 + (.9 + .36) + (.18 + .072), .0072);
     expect_worked(1, 2, true, STORE_LAST, .9 + .072 + .00288, .000288);
+    expect_in_doc("0.9 + 0.36 + 0.072 = 1.332");
+    expect_in_doc("window 2: 0.9 + 0.36    window 3: 0.18 + 0.072        dw = 2.412");
+    expect_in_doc("\"x3\" = 0.000288");
 }
 
 /* ---- layers ---- */
