@@ -543,26 +543,26 @@ Test(tbptt, what_a_layer_refuses_is_told) {
 
 /* ---- the loop of the header ---- */
 
-enum { DELAY = 3, CLASSES = 3, STEPS = 200 };
+enum { DELAY = 3, STEPS = 100, STREAMS = 16 };
 
-/* Mean loss in the last of 30 passes over a random stream whose targets are the inputs three steps
+/* Mean loss in the last of 20 passes over random streams whose targets are the inputs three steps
  * before. */
 static double train(int64_t k1, int64_t k2) {
-    enum { T = STEPS, V = CLASSES, H = 12, PASSES = 30 };
-    int64_t id[T + DELAY];
-    double random[T + DELAY];
-    Tensor r = tensor_wrap(random, TENSOR_F64, 1, (int64_t[]){T + DELAY});
+    enum { T = STEPS, V = 3, H = 12, PASSES = 20 };
+    int64_t id[(T + DELAY) * STREAMS];
+    double random[(T + DELAY) * STREAMS];
+    Tensor r = tensor_wrap(random, TENSOR_F64, 1, (int64_t[]){(T + DELAY) * STREAMS});
     tensor_rng_fill_uniform(&r, (TensorRngKey){1, 0, 0}, 0, V);
-    for (int i = 0; i < T + DELAY; i++) id[i] = (int64_t)random[i];
-    const int64_t shape[] = {T, 1};
-    Tensor x = tensor_wrap(id + DELAY, TENSOR_I64, 2, shape);
+    for (int i = 0; i < (T + DELAY) * STREAMS; i++) id[i] = (int64_t)random[i];
+    const int64_t shape[] = {T, STREAMS};
+    Tensor x = tensor_wrap(id + DELAY * STREAMS, TENSOR_I64, 2, shape);
     Tensor y = tensor_wrap(id, TENSOR_I64, 2, shape);
     NnParamSet *set = nn_params_new(TENSOR_F64, 1);
     NnEmbedding embedding = nn_embedding_make(set, "embedding", V, H, NULL);
     NnLstm lstm = nn_lstm_make(set, "lstm", H, H, NULL);
     NnLinear out = nn_linear_make(set, "out", H, V, NULL);
     OptimAdam adam = OPTIM_ADAM_DEFAULTS;
-    adam.lr = .02;
+    adam.lr = .01;
     Optim *opt = optim_adam_new(set, adam);
     NnState *st = nn_state_new(TENSOR_F64);
     AgTape *t = ag_tape_new();
@@ -592,14 +592,14 @@ static double train(int64_t k1, int64_t k2) {
     return mean;
 }
 
-Test(tbptt, what_is_within_reach_of_every_loss_is_learned_best) {
+Test(tbptt, what_is_within_reach_is_learned_and_what_is_not_is_not) {
     const struct {
         int k1, k2;
         const char *reach;
         double loss;
-    } rows[] = {{3, 3, "1 to 3 steps", 1.08},
-                {4, 4, "1 to 4 steps: one in four has what it needs", .42},
-                {4, 7, "4 to 7 steps: all have", .16}};
+    } rows[] = {{3, 3, "1 to 3 steps", 1.1},
+                {3, 4, "2 to 4 steps: one in three has what it needs", .12},
+                {3, 6, "4 to 6 steps: all have", .05}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         double loss = train(rows[i].k1, rows[i].k2);
         cr_expect_float_eq(loss, rows[i].loss, .02, "%s: %g", rows[i].reach, loss);
