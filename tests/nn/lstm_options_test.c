@@ -114,8 +114,7 @@ Test(lstm_options, dropouts_change_training_and_not_evaluation) {
         }
 }
 
-/* With no weights but the biases each step gives the same, so what differs between the steps of
- * a locked mask's y does so by the mask. */
+/* All weights are positive, so h is never 0 and a zero in y is the mask's. */
 Test(lstm_options, a_locked_mask_is_one_for_all_steps_of_a_sequence) {
     for (int locked = 0; locked < 2; locked++) {
         NnInit half = nn_init_constant(.5);
