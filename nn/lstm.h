@@ -136,7 +136,7 @@ NnLstm nn_lstm_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
 
 typedef struct {
     AgVar y;  /* [T, B, D*H']: h of every step of the last layer, forward then reverse half */
-    AgVar hn; /* [L*D, B, H']: the states after each pass, layer by layer, forward then reverse; .. */
+    AgVar hn; /* [L*D, B, H']: the state after each pass, by layer, forward then reverse; .. */
     AgVar cn; /* [L*D, B, H]:  .. of a reverse pass the state after step 0 */
 } NnLstmOutput;
 
