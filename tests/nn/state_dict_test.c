@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "nn/linear.h"
+#include "nn/lstm.h"
 
 static char folder[256], path[300];
 
@@ -199,6 +200,88 @@ Test(state_dict, prefix_and_rename_map_the_names_of_the_file) {
     refuse(to, &(NnLoadOptions){.rename = both, .n_rename = 2, .partial = true}, 0, 2, 1,
            "two tensors, model.rnn and optimizer.a");
     nn_params_free(from);
+}
+
+/* What torch.nn.LSTM(4, 5, num_layers=2, bidirectional=True, proj_size=3).state_dict() holds. */
+static const struct {
+    const char *name;
+    int ndim;
+    int64_t shape[2];
+} torch_lstm[] = {
+    {"weight_ih_l0", 2, {20, 4}},         {"weight_hh_l0", 2, {20, 3}},
+    {"bias_ih_l0", 1, {20}},              {"bias_hh_l0", 1, {20}},
+    {"weight_hr_l0", 2, {3, 5}},          {"weight_ih_l0_reverse", 2, {20, 4}},
+    {"weight_hh_l0_reverse", 2, {20, 3}}, {"bias_ih_l0_reverse", 1, {20}},
+    {"bias_hh_l0_reverse", 1, {20}},      {"weight_hr_l0_reverse", 2, {3, 5}},
+    {"weight_ih_l1", 2, {20, 6}},         {"weight_hh_l1", 2, {20, 3}},
+    {"bias_ih_l1", 1, {20}},              {"bias_hh_l1", 1, {20}},
+    {"weight_hr_l1", 2, {3, 5}},          {"weight_ih_l1_reverse", 2, {20, 6}},
+    {"weight_hh_l1_reverse", 2, {20, 3}}, {"bias_ih_l1_reverse", 1, {20}},
+    {"bias_hh_l1_reverse", 1, {20}},      {"weight_hr_l1_reverse", 2, {3, 5}},
+};
+enum { TORCH_LSTM = sizeof torch_lstm / sizeof *torch_lstm };
+
+static NnParamSet *lstm_set(const char *name, uint64_t seed, int64_t proj_size) {
+    NnParamSet *set = nn_params_new(TENSOR_F32, seed);
+    nn_lstm_make(set, name, 4, 5,
+                 &(NnLstmOptions){.num_layers = 2, .bidirectional = true, .proj_size = proj_size});
+    cr_assert(nn_params_ok(set), "%s", nn_params_error(set));
+    return set;
+}
+
+Test(state_dict, an_lstm_is_saved_under_pytorchs_names_shapes_and_order) {
+    NnParamSet *set = lstm_set("", 1, 3);
+    save(set);
+    TensorSafetensors *file;
+    TensorError error;
+    cr_assert(tensor_safetensors_open(path, &file, &error), "%s", error.message);
+    cr_assert_eq(tensor_safetensors_count(file), TORCH_LSTM);
+    for (int64_t i = 0; i < TORCH_LSTM; i++) {
+        const TensorSafetensorsEntry *e = tensor_safetensors_entry(file, i);
+        cr_expect_str_eq(e->name, torch_lstm[i].name);
+        cr_expect_eq(e->ndim, torch_lstm[i].ndim, "%s", e->name);
+        for (int d = 0; d < e->ndim; d++)
+            cr_expect_eq(e->shape[d], torch_lstm[i].shape[d], "%s", e->name);
+    }
+    tensor_safetensors_close(file);
+    nn_params_free(set);
+}
+
+Test(state_dict, an_lstm_loads_pytorchs_names_strictly) {
+    TensorArena *a = tensor_arena_new();
+    TensorNamed named[TORCH_LSTM];
+    for (int i = 0; i < TORCH_LSTM; i++) {
+        Tensor x = tensor_new(a, TENSOR_F32, torch_lstm[i].ndim, torch_lstm[i].shape);
+        for (int64_t e = 0; e < tensor_numel(&x); e++) tensor_set(&x, e, i + (double)e / 256);
+        named[i] = (TensorNamed){torch_lstm[i].name, x};
+    }
+    TensorError error;
+    cr_assert(tensor_safetensors_write(path, TORCH_LSTM - 1, named, 0, NULL, &error));
+    refuse(lstm_set("", 2, 3), NULL, 1, 0, 0, "1 missing (weight_hr_l1_reverse)");
+
+    cr_assert(tensor_safetensors_write(path, TORCH_LSTM, named, 0, NULL, &error));
+    NnParamSet *set = lstm_set("", 2, 3);
+    cr_assert(nn_load(set, path, NULL, NULL));
+    for (int i = 0; i < TORCH_LSTM; i++) {
+        const Tensor *x = &nn_params_find(set, torch_lstm[i].name)->value;
+        for (int64_t e = 0; e < tensor_numel(x); e++)
+            cr_expect_eq(tensor_get(x, e), i + (double)e / 256, "%s", torch_lstm[i].name);
+    }
+    nn_params_free(set);
+
+    /* without a projection, shapes and names differ: of both directions and layers */
+    refuse(lstm_set("", 2, 0), NULL, 0, 4, 6, "weight_hh_l0: expected f32[20,5], found f32[20,3]");
+    /* as the attribute rnn of a module */
+    for (int i = 0; i < TORCH_LSTM; i++) {
+        char *name = tensor_arena_alloc(a, 40);
+        snprintf(name, 40, "rnn.%s", torch_lstm[i].name);
+        named[i].name = name;
+    }
+    cr_assert(tensor_safetensors_write(path, TORCH_LSTM, named, 0, NULL, &error));
+    set = lstm_set("rnn", 2, 3);
+    cr_expect(nn_load(set, path, NULL, NULL));
+    nn_params_free(set);
+    tensor_arena_free(a);
 }
 
 Test(state_dict, what_is_no_file_of_ours_is_refused_by_name) {
