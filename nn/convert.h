@@ -25,7 +25,8 @@
  *                                    forward first
  *     x          [T, B, I] or        [B, T, I]                   [T, B, I] (layout 0) or
  *                [B, T, I]                                       [B, T, I] (layout 1)
- *     y          [T, B, D H]         [B, T, D H]                 [T, D, B, H] or [B, T, D, H]
+ *     y          [T, B, D H] or      [B, T, D H], with           [T, D, B, H] (layout 0) or
+ *                [B, T, D H]         merge_mode concat           [B, T, D, H] (layout 1)
  *
  * g, c, n and h of the gates are names of one thing, the candidate.  4H is 3H in a GRU and H in a
  * plain RNN, 8H is 6H and 2H.  H here is the size of h: a projection, which would make it another,
@@ -36,8 +37,8 @@
  *              a bias [H].  GRUCell: ir iz in with, hr hz without, hn with a bias.  It is our GRU.
  *     oneDNN   LSTM i f c o, peepholes i f o; one bias.  GRU u r o, where u is z, and r before the
  *              product; linear-before-reset GRU: ours, with biases u r o u' (u' is b_hn).
- *     DyNet    VanillaLSTMBuilder: i f o g in one matrix [4H, I], one [4H, H], one bias, and 1
- *              (forget_bias) added to the forget gate beyond what its bias holds.
+ *     DyNet    VanillaLSTMBuilder: i f o g in one matrix [4H, I], one [4H, H] and one bias; the
+ *              option forget_bias is added to the forget gate beyond what the bias holds.
  *     kann     LSTM: i, f, o, g one after the other, each W [H, I], U [H, H] and b [H].  Its GRU
  *              has r before the product.
  *
