@@ -122,6 +122,38 @@ bool data_utf8_is_space(uint32_t code) {
            category == UTF8PROC_CATEGORY_ZP;
 }
 
+/* ---- to a stream ---- */
+
+#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+
+void data_utf8_write(FILE *stream, const char *text, int64_t n, DataUtf8Substitute *substitute) {
+    for (int64_t at = 0; at < n;) {
+        uint32_t code;
+        DataUtf8Fault fault;
+        int length = data_utf8_decode(text + at, n - at, &code, &fault);
+        const char *other = fault != DATA_UTF8_OK ? REPLACEMENT : substitute(code);
+        if (other)
+            fputs(other, stream);
+        else
+            fwrite(text + at, 1, (size_t)length, stream);
+        at += length;
+    }
+}
+
+const char *data_utf8_xml(uint32_t code) {
+    switch (code) {
+    case '&': return "&amp;";
+    case '<': return "&lt;";
+    case '>': return "&gt;";
+    case '"': return "&quot;";
+    case '\'': return "&apos;";
+    case '\t': return "&#9;";
+    case '\n': return "&#10;";
+    case '\r': return "&#13;";
+    }
+    return code < 0x20 || code == 0xFFFE || code == 0xFFFF ? REPLACEMENT : NULL;
+}
+
 /* ---- new texts ---- */
 
 /* One sequence of the old text, taken from s, to its place in the new one. */

@@ -21,6 +21,7 @@
 #define DATA_UTF8_H
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -64,6 +65,19 @@ int64_t data_utf8_count(const char *text, int64_t n);
 /* White_Space of the Unicode Character Database: the general categories Zs, Zl and Zp
  * with U+0009 to U+000D and U+0085.  (U+200B, U+FEFF and U+001C to U+001F are none.) */
 bool data_utf8_is_space(uint32_t code);
+
+/* ---- to a stream ---- */
+
+/* What to write in the place of a character, or NULL: the character itself. */
+typedef const char *DataUtf8Substitute(uint32_t code);
+
+/* Writes the text to the stream, character by character as substitute says, with U+FFFD for each
+ * maximal subpart that is not well-formed.  What the stream refuses is found by ferror. */
+void data_utf8_write(FILE *stream, const char *text, int64_t n, DataUtf8Substitute *substitute);
+
+/* For text and attributes of XML 1.0: references for the characters & < > " ' TAB LF CR, U+FFFD
+ * for those that XML has no way to write (other control characters, U+FFFE, U+FFFF). */
+const char *data_utf8_xml(uint32_t code);
 
 /* ---- new texts ----
  * Each returns memory of its own, *length bytes and a NUL behind them, that the caller

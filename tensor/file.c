@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <locale.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -354,4 +355,18 @@ void tensor_file_abort(TensorFileWriter *w) {
     fclose(w->stream);
     unlink(w->temporary);
     clear(w);
+}
+
+/* ---- numbers ---- */
+
+TensorLocale tensor_locale_c(void) {
+    TensorLocale locale = {.c = newlocale(LC_ALL_MASK, "C", (locale_t)0)};
+    locale.old = uselocale(locale.c);
+    return locale;
+}
+
+void tensor_locale_restore(TensorLocale locale) {
+    uselocale(locale.old);
+    if (locale.c)
+        freelocale(locale.c);
 }

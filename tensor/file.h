@@ -96,6 +96,20 @@ bool tensor_file_commit(TensorFileWriter *w, TensorError *error);
  * (after a commit, an abort or a failed begin) is left alone. */
 void tensor_file_abort(TensorFileWriter *w);
 
+/* ---- numbers ---- */
+
+/* Between the two, printf, strtod and their relatives write and read numbers with a point in this
+ * thread, whatever the program's locale:
+ *
+ *     TensorLocale locale = tensor_locale_c();
+ *     fprintf(w.stream, "%.17g\n", x);
+ *     tensor_locale_restore(locale); */
+typedef struct {
+    void *c, *old;
+} TensorLocale;
+TensorLocale tensor_locale_c(void);
+void tensor_locale_restore(TensorLocale locale);
+
 #ifdef __cplusplus
 }
 #endif

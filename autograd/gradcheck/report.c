@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 #include "autograd/gradcheck/report_impl.h"
 #include "data/utf8.h"
 
-#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 enum { FILE_LIMIT = 1 << 20, FILE_NAME_SIZE = 256 };
 
 static const char *or_empty(const char *text) { return text ? text : ""; }
@@ -26,58 +24,14 @@ static bool put_why(char *why, size_t size, const char *before, const TensorErro
     return false;
 }
 
-/* ---- numbers are written with a point, whatever the program's locale ---- */
-
-typedef struct {
-    locale_t c, old;
-} Locale;
-
-static Locale enter_c_locale(void) {
-    Locale l = {.c = newlocale(LC_ALL_MASK, "C", (locale_t)0)};
-    l.old = uselocale(l.c);
-    return l;
-}
-
-static void leave_c_locale(Locale l) {
-    uselocale(l.old);
-    if (l.c) freelocale(l.c);
-}
-
 /* ---- text ---- */
-
-/* What stands in the place of a character, or NULL: the character itself. */
-typedef const char *Substitute(uint32_t code);
 
 static const char *in_line(uint32_t code) {
     return code < 0x20 || (code >= 0x7F && code < 0xA0) ? "?" : NULL;
 }
 
-static const char *in_xml(uint32_t code) {
-    switch (code) {
-    case '&': return "&amp;";
-    case '<': return "&lt;";
-    case '>': return "&gt;";
-    case '"': return "&quot;";
-    case '\'': return "&apos;";
-    case '\t': return "&#9;";
-    case '\n': return "&#10;";
-    case '\r': return "&#13;";
-    }
-    /* The others are not in XML 1.0, not even as references. */
-    return code < 0x20 || code == 0xFFFE || code == 0xFFFF ? REPLACEMENT : NULL;
-}
-
-static void put(FILE *file, const char *text, Substitute *substitute) {
-    for (size_t n = strlen(or_empty(text)); n > 0;) {
-        uint32_t code;
-        DataUtf8Fault fault;
-        size_t length = (size_t)data_utf8_decode(text, (int64_t)n, &code, &fault);
-        const char *other = fault != DATA_UTF8_OK ? REPLACEMENT : substitute(code);
-        if (other) fputs(other, file);
-        else fwrite(text, 1, length, file);
-        text += length;
-        n -= length;
-    }
+static void put(FILE *file, const char *text, DataUtf8Substitute *substitute) {
+    data_utf8_write(file, text, (int64_t)strlen(or_empty(text)), substitute);
 }
 
 bool gradcheck_write_text(FILE *file, const GradcheckReport *report) {
@@ -231,11 +185,11 @@ static json_t *report_to_json(const GradcheckReport *report) {
 }
 
 static bool put_json(FILE *file, const GradcheckReport *report) {
-    Locale locale = enter_c_locale();
+    TensorLocale locale = tensor_locale_c();
     json_t *object = report_to_json(report);
     bool ok = object && json_dumpf(object, file, JSON_REAL_PRECISION(17)) == 0;
     json_decref(object);
-    leave_c_locale(locale);
+    tensor_locale_restore(locale);
     return ok;
 }
 
@@ -287,9 +241,9 @@ static bool read_report(const char *path, char names[2][GRADCHECK_REPORT_NAME_SI
 bool gradcheck_read_json(const char *path, char names[2][GRADCHECK_REPORT_NAME_SIZE],
                          GradcheckReport *report, char *why, size_t size) {
     TensorError error;
-    Locale locale = enter_c_locale();
+    TensorLocale locale = tensor_locale_c();
     bool ok = read_report(path, names, report, &error);
-    leave_c_locale(locale);
+    tensor_locale_restore(locale);
     return ok || put_why(why, size, "", &error);
 }
 
@@ -326,27 +280,27 @@ static void put_totals(FILE *file, int n, const GradcheckReport *reports,
 
 static void put_failure(FILE *file, const GradcheckResult *r) {
     fprintf(file, "      <failure type=\"%s\" message=\"", gradcheck_reason_code(r->reason));
-    put(file, r->message, in_xml);
+    put(file, r->message, data_utf8_xml);
     fputs("\">", file);
-    put(file, r->message, in_xml);
+    put(file, r->message, data_utf8_xml);
     fprintf(file, "; repeat with GRADCHECK_SEED=%" PRIu64 "</failure>\n", r->seed);
 }
 
 static void put_testcase(FILE *file, const GradcheckReport *report) {
     const GradcheckResult *r = &report->result;
     fputs("    <testcase classname=\"", file);
-    put(file, report->suite, in_xml);
+    put(file, report->suite, data_utf8_xml);
     fputs("\" name=\"", file);
-    put(file, report->name, in_xml);
+    put(file, report->name, data_utf8_xml);
     fprintf(file, "\" time=\"%.6f\">\n", seconds_of(report));
     if (!r->ok) put_failure(file, r);
     fprintf(file, "      <system-out>numeric %.17g\nuncertainty %.17g\nanalytic %.17g\n"
             "seed %" PRIu64 "\n", r->numeric, r->uncertainty, r->analytic, r->seed);
     if (r->op[0]) {
         fputs("op ", file);
-        put(file, r->op, in_xml);
+        put(file, r->op, data_utf8_xml);
         fputs("\nscope ", file);
-        put(file, r->scope, in_xml);
+        put(file, r->scope, data_utf8_xml);
         putc('\n', file);
     }
     fputs("</system-out>\n    </testcase>\n", file);
@@ -355,7 +309,7 @@ static void put_testcase(FILE *file, const GradcheckReport *report) {
 static void put_testsuite(FILE *file, int n, const GradcheckReport *reports,
                           const GradcheckReport *suite) {
     fputs("  <testsuite name=\"", file);
-    put(file, suite->suite, in_xml);
+    put(file, suite->suite, data_utf8_xml);
     putc('"', file);
     put_totals(file, n, reports, suite);
     for (int i = 0; i < n; i++)
@@ -364,13 +318,13 @@ static void put_testsuite(FILE *file, int n, const GradcheckReport *reports,
 }
 
 bool gradcheck_write_junit(FILE *file, int n, const GradcheckReport *reports) {
-    Locale locale = enter_c_locale();
+    TensorLocale locale = tensor_locale_c();
     fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"gradcheck\"", file);
     put_totals(file, n, reports, NULL);
     for (int i = 0; i < n; i++)
         if (is_first_of_suite(reports, i)) put_testsuite(file, n, reports, &reports[i]);
     fputs("</testsuites>\n", file);
-    leave_c_locale(locale);
+    tensor_locale_restore(locale);
     return !ferror(file);
 }
 
