@@ -198,6 +198,8 @@ bool ag_backward(AgVar loss);
  * hook or a gradient rule calls itself keeps none. */
 void ag_watch(AgVar v, const char *name);
 Tensor ag_watched(AgTape *t, const char *name);
+/* The same by the variable instead of the name; nil for one that is not watched. */
+Tensor ag_watched_var(AgVar v);
 
 /* Has every sweep from here to the reset call hook with the whole gradient of v, once all of it
  * has arrived and before it goes on: to read it, to clip it, to replace it.  The hook returns the

@@ -43,6 +43,14 @@ Tensor ag_watched(AgTape *t, const char *name) {
     return tensor_nil();
 }
 
+Tensor ag_watched_var(AgVar v) {
+    for (uint32_t i = 0; ag_ok(v) && i < v.tape->n_watched; i++) {
+        const AgWatch *w = &v.tape->watch[i];
+        if (w->id == v.id && !w->only_name) return w->grad;
+    }
+    return tensor_nil();
+}
+
 /* What the node was called before. */
 static const char *older_name(const AgTape *t, uint32_t id, uint32_t kept) {
     while (kept-- > 0)

@@ -33,7 +33,7 @@ static void add_mark(Marks *marks, double value) {
 }
 
 static void mark_linear(Marks *marks, double low, double high) {
-    double step = step_of(high - low, 6);
+    double step = step_of(high - low, 7);
     marks->n = 0;
     for (double k = ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++)
         add_mark(marks, k * step + 0.0); /* + 0: no -0 */

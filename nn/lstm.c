@@ -1,6 +1,7 @@
 /* lstm.c -- see lstm.h. */
 #include "nn/lstm.h"
 
+#include "nn/lstm_run.h"
 #include "nn/param_set.h"
 #include "nn/recurrent.h"
 #include "tensor/kernels.h"
@@ -155,35 +156,52 @@ NnLstmState nn_lstm_cell(const NnLstmCell *m, AgVar x, NnLstmState s) {
     return (NnLstmState){out.hn, out.cn};
 }
 
+/* One call of the layer. */
+typedef struct {
+    const NnLstm *m;
+    AgLstmStep *steps; /* as in nn_lstm_run */
+} Run;
+
 static const char *scope(const void *model, int k) {
-    return ((const NnLstm *)model)->layer[k].scope;
+    return ((const Run *)model)->m->layer[k].scope;
 }
 
 static NnRecurrentOutput pass(const void *model, int k, AgVar x, const AgVar *state,
                               const AgRnnOptions *options) {
-    const NnLstm *m = model;
+    const Run *r = model;
+    const NnLstm *m = r->m;
     const NnLstmOptions *o = &m->options;
+    AgLstmStep *steps = r->steps ? r->steps + k * ag_dim(x, 0) : NULL;
     AgLstmWeights w = weights(x.tape, &m->layer[k].params);
     if (o->weight_drop > 0) w.weight_hh = ag_dropout(w.weight_hh, o->weight_drop, -1);
     AgLstmOptions run = {.lengths = options->lengths, .reverse = options->reverse,
                          .coupled = o->coupled, .hidden_dropout = o->hidden_dropout,
                          .zoneout_h = o->zoneout_h, .zoneout_c = o->zoneout_c,
                          .layer_norm_eps = o->layer_norm_eps};
-    AgLstmOutput out = o->composed ? ag_lstm_composed(x, state[0], state[1], &w, &run, NULL)
-                                   : ag_lstm(x, state[0], state[1], &w, &run);
+    AgLstmOutput out = o->composed || steps
+                           ? ag_lstm_composed(x, state[0], state[1], &w, &run, steps)
+                           : ag_lstm(x, state[0], state[1], &w, &run);
     return (NnRecurrentOutput){out.y, {out.hn, out.cn}};
 }
 
-NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths) {
+int64_t nn_lstm_output_size(const NnLstm *m) { return output_size(m->H, m->options.proj_size); }
+
+NnLstmOutput nn_lstm_run(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths,
+                         AgLstmStep *steps) {
     const NnLstmOptions *o = &m->options;
+    Run run = {m, steps};
     NnRecurrent stack = {.kind = "lstm", .name = m->name, .I = m->I, .L = m->L, .D = m->D,
-                         .n_states = 2, .size = {output_size(m->H, o->proj_size), m->H},
+                         .n_states = 2, .size = {nn_lstm_output_size(m), m->H},
                          .batch_first = o->batch_first, .locked_dropout = o->locked_dropout,
                          .dropout = o->dropout, .input_dropout = o->input_dropout,
-                         .output_dropout = o->output_dropout, .model = m, .made = m->layer,
+                         .output_dropout = o->output_dropout, .model = &run, .made = m->layer,
                          .scope = scope, .pass = pass};
     AgVar states[2];
     if (s) states[0] = s->h, states[1] = s->c;
     NnRecurrentOutput out = nn_recurrent_run(&stack, x, s ? states : NULL, lengths);
     return (NnLstmOutput){out.y, out.state[0], out.state[1]};
+}
+
+NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths) {
+    return nn_lstm_run(m, x, s, lengths, NULL);
 }

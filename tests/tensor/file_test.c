@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -414,4 +415,22 @@ Test(file, no_call_leaves_a_file_open) {
         free(tensor_file_read("a", 10, &size, NULL));
     }
     cr_expect_eq(count_names("/proc/self/fd", NULL, 0), before);
+}
+
+/* ---- numbers ---- */
+
+Test(file, the_locale_of_the_thread_comes_back) {
+    locale_t own = newlocale(LC_ALL_MASK, "C.UTF-8", (locale_t)0);
+    cr_assert(own);
+    for (int i = 0; i < 2; i++) { /* the program's, then one of the thread's own */
+        locale_t before = uselocale((locale_t)0);
+        TensorLocale locale = tensor_locale_c();
+        cr_assert_neq(uselocale((locale_t)0), before);
+        cr_assert_str_eq(localeconv()->decimal_point, ".");
+        tensor_locale_restore(locale);
+        cr_assert_eq(uselocale((locale_t)0), before);
+        uselocale(own);
+    }
+    uselocale(LC_GLOBAL_LOCALE);
+    freelocale(own);
 }
