@@ -545,7 +545,7 @@ static void measure_columns(Map *m) {
     m->cell = cell_size(m->columns, 720);
     m->width = m->cell * (double)m->columns;
     double longest = widest(labels, m->columns);
-    m->upwards = labels && longest > m->cell - 2;
+    m->upwards = labels && longest > m->cell - 4;
     m->labels = m->upwards ? longest + 8 : LINE;
 }
 

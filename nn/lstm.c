@@ -184,14 +184,12 @@ static NnRecurrentOutput pass(const void *model, int k, AgVar x, const AgVar *st
     return (NnRecurrentOutput){out.y, {out.hn, out.cn}};
 }
 
-int64_t nn_lstm_output_size(const NnLstm *m) { return output_size(m->H, m->options.proj_size); }
-
 NnLstmOutput nn_lstm_run(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths,
                          AgLstmStep *steps) {
     const NnLstmOptions *o = &m->options;
     Run run = {m, steps};
     NnRecurrent stack = {.kind = "lstm", .name = m->name, .I = m->I, .L = m->L, .D = m->D,
-                         .n_states = 2, .size = {nn_lstm_output_size(m), m->H},
+                         .n_states = 2, .size = {output_size(m->H, o->proj_size), m->H},
                          .batch_first = o->batch_first, .locked_dropout = o->locked_dropout,
                          .dropout = o->dropout, .input_dropout = o->input_dropout,
                          .output_dropout = o->output_dropout, .model = &run, .made = m->layer,

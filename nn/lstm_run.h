@@ -8,7 +8,5 @@
  * NULL: nn_lstm itself. */
 NnLstmOutput nn_lstm_run(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths,
                          AgLstmStep *steps);
-/* The size of h. */
-int64_t nn_lstm_output_size(const NnLstm *m);
 
 #endif

@@ -406,10 +406,14 @@ bool nn_lstm_trace_write_svg(const NnLstmTrace *trace, const char *path,
     if (!a) return tensor_error_file(error, path, -1, "out of memory");
     TensorError why;
     int n = make_panels(trace, a, &o, map, &why);
-    char buf[NAME_SIZE];
-    DataHeatMapOptions options = {.title = title_of(trace, &o, buf), .column_labels = labels};
-    bool ok = n < 0 ? tensor_error_file(error, path, -1, "not written: %s", why.message)
-                    : data_plot_heat_maps(path, n, map, &options, error);
+    bool ok = n >= 0;
+    if (ok) {
+        char buf[NAME_SIZE];
+        DataHeatMapOptions options = {.title = title_of(trace, &o, buf), .column_labels = labels};
+        ok = data_plot_heat_maps(path, n, map, &options, error);
+    } else {
+        tensor_error_file(error, path, -1, "not written: %s", why.message);
+    }
     tensor_arena_free(a);
     return ok;
 }

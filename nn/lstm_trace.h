@@ -70,8 +70,8 @@ Tensor nn_lstm_trace_get(const NnLstmTrace *trace, TensorArena *a, int layer, in
  *
  * in the Frobenius norm (the root of the sum of squares of all H'^2 or H^2 entries).  With a t in
  * 0..T-1 the result is [T, B], its entry [s, b] the norm; with t = NN_LSTM_TRACE_ALL it is
- * [T, T, B], its entry [t, s, b].  The norm is that of the identity, sqrt(H'), where s = t; and 0 where s comes after t
- * in the pass, and where one of them is beyond the sequence's length.
+ * [T, T, B], its entry [t, s, b].  Where s = t it is the norm of the identity, sqrt(H') or sqrt(H);
+ * it is 0 where s comes after t in the pass, and where one of them is beyond the sequence's length.
  *
  * Exact, by a sweep for each t and each unit of the state: sequences of a batch do not depend on
  * each other, so one sweep serves all of them, and all s.  Dropout and zoneout have the masks of

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "autograd/ag.h"
+#include "autograd/inspect.h"
 
 static AgTape *t;
 static void start(void) { t = ag_tape_new(); }
@@ -168,6 +168,23 @@ Test(grad, watched_intermediates_keep_their_gradient) {
     cr_expect_eq(p.grad[0], 12);
     Tensor none = ag_watched(t, "other");
     cr_expect(tensor_is_nil(&none));
+}
+
+Test(grad, watched_variables_of_one_name_are_told_apart) {
+    Param p = {.value = {2}};
+    AgVar w = param(&p, 1, 1), h = ag_square(w), y = ag_mul(h, w), named = ag_affine(y, 5, 0);
+    ag_watch(h, "same");
+    ag_watch(y, "same");
+    ag_name(named, "same");
+    cr_assert(ag_backward(named), "%s", ag_tape_error(t));
+    Tensor gh = ag_watched_var(h), gy = ag_watched_var(y);
+    cr_expect_eq(tensor_get(&gh, 0), 10);
+    cr_expect_eq(tensor_get(&gy, 0), 5);
+    Tensor none[] = {ag_watched_var(named), ag_watched_var(w), ag_watched_var((AgVar){0})};
+    for (int i = 0; i < 3; i++) cr_expect(tensor_is_nil(&none[i]));
+    ag_tape_reset(t);
+    Tensor stale = ag_watched_var(h);
+    cr_expect(tensor_is_nil(&stale));
 }
 
 Test(grad, a_watched_parameter_shows_the_last_backward_alone) {

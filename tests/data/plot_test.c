@@ -319,10 +319,14 @@ Test(plot, transposed_values_of_any_dtype_are_shown) {
     Tensor x = tensor_wrap(values, TENSOR_F32, 2, (int64_t[]){3, 2});
     DataHeatMap panel = {"t", tensor_transpose(&x, 0, 1), NULL, -5, 5};
     unsigned of_view[6], of_copy[6];
-    cell_colours(maps(1, &panel, NULL), 6, of_view);
+    char *svg = maps(1, &panel, NULL);
+    cell_colours(svg, 6, of_view);
+    free(svg);
     int64_t copy[] = {0, 2, 4, 1, 3, 5};
     panel.values = tensor_wrap(copy, TENSOR_I64, 2, (int64_t[]){2, 3});
-    cell_colours(maps(1, &panel, NULL), 6, of_copy);
+    svg = maps(1, &panel, NULL);
+    cell_colours(svg, 6, of_copy);
+    free(svg);
     cr_assert(memcmp(of_view, of_copy, sizeof of_view) == 0);
 }
 
