@@ -4,45 +4,25 @@
  *     lm train --text FILE  trains on a text of yours
  *     lm generate           writes more text with a trained model
  *
- * Exit status: 0; 1 when training diverged; 2 for everything that is refused, with one line on
- * standard error; 130 after Ctrl-C, 143 after SIGTERM. */
-#include <errno.h>
-#include <signal.h>
+ * Exit status: examples/support/program.h's, and 1 when training diverged. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "corpus.h"
-#include "files.h"
+#include "examples/support/files.h"
+#include "examples/support/options.h"
+#include "examples/support/program.h"
 #include "generate.h"
-#include "options.h"
 #include "run.h"
 #include "train.h"
 
-enum { STATUS_DIVERGED = 1, STATUS_REFUSED = 2, STATUS_SIGNAL = 128 };
-enum { SAMPLE_LENGTH = 300 };
+enum { STATUS_DIVERGED = 1, SAMPLE_LENGTH = 300 };
 
 static const char default_run[] = "lm-run";
 static const char story[] = "examples/lm/lighthouse.txt";
 static const char *const optimizer_names[] = {[LM_SGD] = "sgd", [LM_ADAM] = "adam", NULL};
 
-static int refuse(const char *message) {
-    fflush(stdout);
-    fprintf(stderr, "lm: %s\n", message);
-    return STATUS_REFUSED;
-}
-
-/* ---- signals ---- */
-
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int number) { stop_signal = number; }
-
-/* Only the first signal is caught: a second one ends the program at once. */
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
+static int refuse(const char *message) { return example_refuse("lm", message); }
 
 /* ---- lm train ---- */
 
@@ -63,57 +43,57 @@ static const TrainOptions train_defaults = {
 
 enum { TRAIN_OPTIONS = 19 };
 
-static void list_train_options(TrainOptions *o, LmOption table[TRAIN_OPTIONS]) {
+static void list_train_options(TrainOptions *o, ExampleOption table[TRAIN_OPTIONS]) {
     const double large = 1 << 20, huge = 9e15;
-    const LmOption options[TRAIN_OPTIONS] = {
+    const ExampleOption options[TRAIN_OPTIONS] = {
         {"text", "FILE", "text to learn, UTF-8; without it, a short story",
-         LM_OPTION_TEXT, .variable = &o->corpus.path},
-        {"out", "DIR", "run folder to write", LM_OPTION_TEXT, .variable = &o->out},
+         EXAMPLE_OPTION_TEXT, .variable = &o->corpus.path},
+        {"out", "DIR", "run folder to write", EXAMPLE_OPTION_TEXT, .variable = &o->out},
         {"clean", "HOW", "none, or letters: only lower-cased letters a-z and spaces",
-         LM_OPTION_CHOICE, &o->corpus.clean, .choices = lm_clean_names},
+         EXAMPLE_OPTION_CHOICE, &o->corpus.clean, .choices = lm_clean_names},
         {"max-chars", "N", "take the first N characters only; 0: all",
-         LM_OPTION_INT, &o->corpus.max_chars, .max = huge},
+         EXAMPLE_OPTION_INT, &o->corpus.max_chars, .max = huge},
         {"valid", "SHARE", "share of the text, at its end, held out to measure on; 0: none",
-         LM_OPTION_REAL, &o->corpus.valid, .max = 1, .below_max = true},
+         EXAMPLE_OPTION_REAL, &o->corpus.valid, .max = 1, .below_max = true},
         {"replace-invalid", NULL, "read bytes that are not UTF-8 as U+FFFD",
-         LM_OPTION_ON, .variable = &o->corpus.replace_invalid},
+         EXAMPLE_OPTION_ON, .variable = &o->corpus.replace_invalid},
         {"embedding", "E", "size of the vectors of characters; 0: one-hot vectors",
-         LM_OPTION_INT, &o->model.embedding, .max = large},
+         EXAMPLE_OPTION_INT, &o->model.embedding, .max = large},
         {"hidden", "H", "size of an LSTM layer",
-         LM_OPTION_INT, &o->model.hidden, .min = 1, .max = large},
+         EXAMPLE_OPTION_INT, &o->model.hidden, .min = 1, .max = large},
         {"layers", "L", "number of LSTM layers",
-         LM_OPTION_INT, &o->model.layers, .min = 1, .max = 1000},
+         EXAMPLE_OPTION_INT, &o->model.layers, .min = 1, .max = 1000},
         {"dropout", "P", "probability to drop a value before, between and after the LSTM layers",
-         LM_OPTION_REAL, &o->model.dropout, .max = 1, .below_max = true},
+         EXAMPLE_OPTION_REAL, &o->model.dropout, .max = 1, .below_max = true},
         {"batch", "B", "rows of text read side by side",
-         LM_OPTION_INT, &o->training.batch, .min = 1, .max = large},
+         EXAMPLE_OPTION_INT, &o->training.batch, .min = 1, .max = large},
         {"steps", "T", "characters of a window, through which gradients flow",
-         LM_OPTION_INT, &o->training.steps, .min = 1, .max = large},
+         EXAMPLE_OPTION_INT, &o->training.steps, .min = 1, .max = large},
         {"epochs", "N", "times the text is read",
-         LM_OPTION_INT, &o->training.epochs, .min = 1, .max = huge},
+         EXAMPLE_OPTION_INT, &o->training.epochs, .min = 1, .max = huge},
         {"optimizer", "NAME", "sgd or adam",
-         LM_OPTION_CHOICE, &o->training.optimizer, .choices = optimizer_names},
+         EXAMPLE_OPTION_CHOICE, &o->training.optimizer, .choices = optimizer_names},
         {"lr", "RATE", "learning rate",
-         LM_OPTION_REAL, &o->training.lr, .max = 1e6, .above_min = true},
+         EXAMPLE_OPTION_REAL, &o->training.lr, .max = 1e6, .above_min = true},
         {"momentum", "M", "momentum of sgd",
-         LM_OPTION_REAL, &o->training.momentum, .max = 1, .below_max = true},
+         EXAMPLE_OPTION_REAL, &o->training.momentum, .max = 1, .below_max = true},
         {"clip", "NORM", "largest norm of the gradient; 0: no limit",
-         LM_OPTION_REAL, &o->training.clip, .max = 1e300},
+         EXAMPLE_OPTION_REAL, &o->training.clip, .max = 1e300},
         {"seed", "N", "of all random numbers: one seed, one result",
-         LM_OPTION_INT, &o->training.seed, .max = huge},
+         EXAMPLE_OPTION_INT, &o->training.seed, .max = huge},
         {"fixed-offset", NULL, "begin each epoch at the first character, not up to T later",
-         LM_OPTION_OFF, .variable = &o->training.random_offset},
+         EXAMPLE_OPTION_OFF, .variable = &o->training.random_offset},
     };
     memcpy(table, options, sizeof options);
 }
 
-static void train_help(const LmOption *table) {
+static void train_help(const ExampleOption *table) {
     fputs("usage: lm train [--text FILE] [OPTION VALUE]...\n\n"
           "Trains a character language model (an LSTM) and saves it in a run folder.\n"
           "Perplexity is exp of the mean loss per character: 1 is perfect, and V, the number\n"
           "of different characters, is a blind guess. With held-out text the model of the\n"
           "best epoch on it is saved. Ctrl-C saves and stops.\n\n", stdout);
-    lm_options_help(table, stdout);
+    example_options_help(table, stdout);
     fputs("\nexample:\n"
           "  lm train --text book.txt --out book-run --epochs 10\n"
           "  lm generate --run book-run --prefix \"Once upon a time\"\n", stdout);
@@ -172,7 +152,8 @@ static int finish(const char *folder, const LmResult *result, bool sample) {
     lm_run_free(&run);
     if (!ok) return refuse(error.message);
     /* Set by `bazel run`: then the program is not on the user's path. */
-    const char *program = getenv("BUILD_WORKING_DIRECTORY") ? "./bazelw run //examples:lm --" : "lm";
+    bool bazel = getenv("BUILD_WORKING_DIRECTORY");
+    const char *program = bazel ? "./bazelw run //examples:lm --" : "lm";
     printf("\nmore      %s generate --run %s\n", program, folder);
     return 0;
 }
@@ -191,15 +172,14 @@ static int run_training(const TrainOptions *o, const LmCorpus *corpus, Target *t
     LmResult result;
     LmTrainJob job = {.model = &target->run.model, .options = &o->training, .ids = corpus->ids,
                       .count = corpus->train, .held_out = corpus->ids + corpus->train,
-                      .held_out_count = corpus->held_out, .stop = &stop_signal, .save = save,
-                      .context = target};
-    catch_signals();
+                      .held_out_count = corpus->held_out, .stop = example_catch_stop(),
+                      .save = save, .context = target};
     LmTrainStatus status = lm_train(&job, &result, &error);
     if (status == LM_TRAIN_FAILED) return refuse(error.message);
     if (status == LM_TRAIN_DIVERGED) return diverged(target->folder, &result);
     if (status == LM_TRAIN_STOPPED) printf("stopped   by a signal\n");
     int code = finish(target->folder, &result, status == LM_TRAIN_DONE);
-    return status == LM_TRAIN_STOPPED ? STATUS_SIGNAL + (int)stop_signal : code;
+    return status == LM_TRAIN_STOPPED ? EXAMPLE_SIGNAL + (int)*job.stop : code;
 }
 
 static int train(TrainOptions *o) {
@@ -226,16 +206,16 @@ static int train(TrainOptions *o) {
 
 static int train_command(int argc, char **argv, const char *story_path) {
     TrainOptions o = train_defaults;
-    LmOption table[TRAIN_OPTIONS + 1] = {{0}};
+    ExampleOption table[TRAIN_OPTIONS + 1] = {{0}};
     TensorError error;
     list_train_options(&o, table);
-    switch (lm_options_read(table, argc, argv, &error)) {
-    case LM_OPTIONS_WRONG: return refuse(error.message);
-    case LM_OPTIONS_HELP:
+    switch (example_options_read(table, argc, argv, &error)) {
+    case EXAMPLE_OPTIONS_WRONG: return refuse(error.message);
+    case EXAMPLE_OPTIONS_HELP:
         o = train_defaults;
         train_help(table);
         return 0;
-    case LM_OPTIONS_OK: break;
+    case EXAMPLE_OPTIONS_OK: break;
     }
     if (!o.corpus.path) o.corpus.path = story_path;
     if (!o.corpus.path) return refuse("the story that ships with lm is missing: name a --text");
@@ -247,10 +227,10 @@ static int train_command(int argc, char **argv, const char *story_path) {
 static const LmGeneration generate_defaults = {.prefix = "", .length = SAMPLE_LENGTH,
                                                .temperature = 0.8, .seed = 1};
 
-static void generate_help(const LmOption *table) {
+static void generate_help(const ExampleOption *table) {
     fputs("usage: lm generate [OPTION VALUE]...\n\n"
           "Writes text with a trained model, character by character.\n\n", stdout);
-    lm_options_help(table, stdout);
+    example_options_help(table, stdout);
     fputs("\nexample:\n"
           "  lm generate --run book-run --prefix \"Once upon a time\" --length 500\n", stdout);
 }
@@ -270,23 +250,24 @@ static int generate_command(int argc, char **argv) {
     LmGeneration o = generate_defaults;
     const char *folder = default_run;
     TensorError error;
-    const LmOption table[] = {
-        {"run", "DIR", "run folder of a trained model", LM_OPTION_TEXT, .variable = &folder},
-        {"prefix", "TEXT", "beginning of the text", LM_OPTION_TEXT, .variable = &o.prefix},
-        {"length", "N", "number of characters after it", LM_OPTION_INT, &o.length, .max = 9e15},
+    const ExampleOption table[] = {
+        {"run", "DIR", "run folder of a trained model", EXAMPLE_OPTION_TEXT, .variable = &folder},
+        {"prefix", "TEXT", "beginning of the text", EXAMPLE_OPTION_TEXT, .variable = &o.prefix},
+        {"length", "N", "number of characters after it",
+         EXAMPLE_OPTION_INT, &o.length, .max = 9e15},
         {"temperature", "X", "below 1 more careful, above 1 wilder; 0: the most likely character",
-         LM_OPTION_REAL, &o.temperature, .max = 1e300},
-        {"seed", "N", "another number, another text", LM_OPTION_INT, &o.seed, .max = 9e15},
+         EXAMPLE_OPTION_REAL, &o.temperature, .max = 1e300},
+        {"seed", "N", "another number, another text", EXAMPLE_OPTION_INT, &o.seed, .max = 9e15},
         {0},
     };
-    switch (lm_options_read(table, argc, argv, &error)) {
-    case LM_OPTIONS_WRONG: return refuse(error.message);
-    case LM_OPTIONS_HELP:
+    switch (example_options_read(table, argc, argv, &error)) {
+    case EXAMPLE_OPTIONS_WRONG: return refuse(error.message);
+    case EXAMPLE_OPTIONS_HELP:
         o = generate_defaults;
         folder = default_run;
         generate_help(table);
         return 0;
-    case LM_OPTIONS_OK: break;
+    case EXAMPLE_OPTIONS_OK: break;
     }
     return generate(folder, &o);
 }
@@ -322,13 +303,9 @@ static int command(int argc, char **argv, const char *story_path) {
 
 int main(int argc, char **argv) {
     TensorError error;
-    char *story_path = lm_files_find(argv[0], story);
-    int status = lm_files_enter(&error) ? command(argc, argv, story_path) : refuse(error.message);
+    char *story_path = example_files_find(argv[0], story);
+    int status =
+        example_files_enter(&error) ? command(argc, argv, story_path) : refuse(error.message);
     free(story_path);
-    /* A full disk behind a redirected output is no success. */
-    if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
-        tensor_error_errno(&error, "standard output", errno);
-        return refuse(error.message);
-    }
-    return status;
+    return example_end("lm", status);
 }

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "data/stream.h"
+#include "examples/support/progress.h"
 #include "optim/clip.h"
 #include "optim/optim.h"
-#include "progress.h"
 
 enum { HELD_OUT_ROWS = 8, HELD_OUT_STEPS = 64, SAVE_SECONDS = 30 };
 
@@ -21,7 +21,7 @@ typedef struct {
     Optim *optim;
     DataStream stream;
     uint64_t step; /* of the run */
-    LmProgress progress;
+    ExampleProgress progress;
     double best, saved_at; /* held-out perplexity; seconds */
 } Trainer;
 
@@ -96,7 +96,7 @@ static bool start_epoch(Trainer *r, int64_t epoch, TensorError *error) {
 /* One epoch, or what there is of it until the stop. */
 static LmTrainStatus train_epoch(Trainer *r, int64_t epoch, TensorError *error) {
     if (!start_epoch(r, epoch, error)) return LM_TRAIN_FAILED;
-    LmProgress *p = &r->progress;
+    ExampleProgress *p = &r->progress;
     Tensor x, y;
     double total = 0;
     while (data_stream_next(&r->stream, &x, &y)) {
@@ -110,7 +110,7 @@ static LmTrainStatus train_epoch(Trainer *r, int64_t epoch, TensorError *error) 
         total += loss;
         p->loss = total / (double)++p->window;
         p->tokens += tensor_numel(&x);
-        lm_progress_step(p);
+        example_progress_step(p);
         if (*r->job->stop) return LM_TRAIN_STOPPED;
     }
     return LM_TRAIN_DONE;
@@ -119,7 +119,7 @@ static LmTrainStatus train_epoch(Trainer *r, int64_t epoch, TensorError *error) 
 /* Measures the epoch and saves the model where lm_train says so. */
 static LmTrainStatus end_epoch(Trainer *r, bool last, LmResult *result, TensorError *error) {
     const LmTrainJob *job = r->job;
-    double held_out = NAN, now = lm_seconds();
+    double held_out = NAN, now = example_seconds();
     bool due = last || now - r->saved_at > SAVE_SECONDS;
     if (job->held_out_count > 0) {
         held_out = lm_perplexity(job->model, r->tape, job->held_out, job->held_out_count, error);
@@ -128,7 +128,7 @@ static LmTrainStatus end_epoch(Trainer *r, bool last, LmResult *result, TensorEr
         due = held_out < r->best;
     }
     r->progress.held_out = held_out;
-    lm_progress_epoch(&r->progress);
+    example_progress_epoch(&r->progress);
     if (!due) return LM_TRAIN_DONE;
     LmResult reached = {r->progress.epoch, exp(r->progress.loss), held_out};
     if (!job->save(job->context, &reached, error)) return LM_TRAIN_FAILED;
@@ -148,7 +148,7 @@ static LmTrainStatus train_epochs(Trainer *r, LmResult *result, TensorError *err
         LmTrainStatus end = end_epoch(r, last, result, error);
         if (end != LM_TRAIN_DONE) status = end;
     }
-    lm_progress_clear(&r->progress);
+    example_progress_clear(&r->progress);
     return status;
 }
 
@@ -163,7 +163,7 @@ static Optim *make_optimizer(NnParamSet *set, const LmTraining *o) {
 static bool trainer_init(Trainer *r, const LmTrainJob *job, TensorError *error) {
     const LmTraining *o = job->options;
     DataStreamOptions window = {.batch = o->batch, .steps = o->steps};
-    *r = (Trainer){.job = job, .best = INFINITY, .saved_at = lm_seconds()};
+    *r = (Trainer){.job = job, .best = INFINITY, .saved_at = example_seconds()};
     if (!data_stream_init(&r->stream, job->ids, job->count, &window, error)) return false;
     r->tape = ag_tape_new();
     r->state = nn_state_new(TENSOR_F32);
@@ -171,7 +171,7 @@ static bool trainer_init(Trainer *r, const LmTrainJob *job, TensorError *error) 
     if (!optim_ok(r->optim)) return tensor_error_set(error, "%s", optim_error(r->optim));
     if (!r->tape || !r->state) return tensor_error_set(error, "out of memory");
     ag_tape_training(r->tape, true);
-    lm_progress_start(&r->progress, o->epochs);
+    example_progress_start(&r->progress, o->epochs);
     return true;
 }
 

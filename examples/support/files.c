@@ -1,6 +1,6 @@
 /* files.c -- see files.h. */
 #define _GNU_SOURCE
-#include "files.h"
+#include "examples/support/files.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -16,7 +16,7 @@ static char *look(const char *root, const char *suffix, const char *file) {
     return n > 0 && n < (int)sizeof path ? realpath(path, NULL) : NULL;
 }
 
-char *lm_files_find(const char *argv0, const char *file) {
+char *example_files_find(const char *argv0, const char *file) {
     const char *runfiles = getenv("RUNFILES_DIR");
     char *found = runfiles ? look(runfiles, "", file) : NULL;
     if (!found) found = look(argv0, ".runfiles", file);
@@ -27,7 +27,7 @@ char *lm_files_find(const char *argv0, const char *file) {
     return found;
 }
 
-bool lm_files_enter(TensorError *error) {
+bool example_files_enter(TensorError *error) {
     const char *folder = getenv("BUILD_WORKING_DIRECTORY");
     return !folder || chdir(folder) == 0 || tensor_error_errno(error, folder, errno);
 }

@@ -1,5 +1,5 @@
 /* progress.c -- see progress.h. */
-#include "progress.h"
+#include "examples/support/progress.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 enum { MAX_LINES = 20, MAX_COLUMNS = 160, MIN_BAR = 5, MAX_BAR = 30 };
 
-double lm_seconds(void) {
+double example_seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
@@ -23,22 +23,22 @@ static bool is_terminal(void) {
     return isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
 }
 
-void lm_progress_start(LmProgress *p, int64_t epochs) {
-    double now = lm_seconds();
-    *p = (LmProgress){.terminal = is_terminal(), .epoch = 1, .epochs = epochs, .loss = NAN,
+void example_progress_start(ExampleProgress *p, int64_t epochs) {
+    double now = example_seconds();
+    *p = (ExampleProgress){.terminal = is_terminal(), .epoch = 1, .epochs = epochs, .loss = NAN,
                       .held_out = NAN, .started = now, .shown = now};
 }
 
 /* ---- parts of a line ---- */
 
-static double share_done(const LmProgress *p) {
+static double share_done(const ExampleProgress *p) {
     double part = p->windows > 0 ? (double)p->window / (double)p->windows : 0;
     return ((double)(p->epoch - 1) + part) / (double)p->epochs;
 }
 
 /* Tokens a second and the time left, "14k tokens/s, 1:05 left". */
-static void write_pace(const LmProgress *p, char *buf, size_t n) {
-    double spent = fmax(lm_seconds() - p->started, 1e-9), done = share_done(p);
+static void write_pace(const ExampleProgress *p, char *buf, size_t n) {
+    double spent = fmax(example_seconds() - p->started, 1e-9), done = share_done(p);
     double left = done > 0 ? ceil(spent * (1 - done) / done) : 0;
     double thousands = 1e-3 * (double)p->tokens / spent;
     snprintf(buf, n, "%.*fk tokens/s, %ld:%02d left", thousands < 10 ? 1 : 0, thousands,
@@ -65,7 +65,7 @@ static void write_bar(double done, int space, char *buf) {
     memcpy(buf + 1 + size, "] ", 3);
 }
 
-static void draw(const LmProgress *p) {
+static void draw(const ExampleProgress *p) {
     char bar[MAX_BAR + 4], pace[64], rest[MAX_COLUMNS + 1];
     write_pace(p, pace, sizeof pace);
     int used = snprintf(rest, sizeof rest, "epoch %lld/%lld, loss %.2f, perplexity %.2f, %s",
@@ -77,14 +77,14 @@ static void draw(const LmProgress *p) {
     fflush(stdout);
 }
 
-void lm_progress_clear(LmProgress *p) {
+void example_progress_clear(ExampleProgress *p) {
     if (p->terminal) fputs("\r\033[K", stdout);
     fflush(stdout);
 }
 
 /* ---- lines that stay ---- */
 
-static void print_line(const LmProgress *p) {
+static void print_line(const ExampleProgress *p) {
     char pace[64], held_out[48] = "", window[64] = "";
     int digits = p->terminal ? 2 : 4;
     if (p->window < p->windows)
@@ -104,18 +104,18 @@ static void print_line(const LmProgress *p) {
 
 /* ---- when ---- */
 
-void lm_progress_step(LmProgress *p) {
-    double now = lm_seconds();
+void example_progress_step(ExampleProgress *p) {
+    double now = example_seconds();
     if (now - p->shown < (p->terminal ? 0.1 : 10)) return;
     p->terminal ? draw(p) : print_line(p);
     p->shown = now;
 }
 
 /* Which epochs get a line is independent of the clock, so logs of two runs can be compared. */
-void lm_progress_epoch(LmProgress *p) {
+void example_progress_epoch(ExampleProgress *p) {
     int64_t every = (p->epochs + MAX_LINES - 1) / MAX_LINES;
     if (p->epoch % every && p->epoch != 1 && p->epoch != p->epochs) return;
-    lm_progress_clear(p);
+    example_progress_clear(p);
     print_line(p);
-    p->shown = p->terminal ? 0 : lm_seconds();
+    p->shown = p->terminal ? 0 : example_seconds();
 }

@@ -1,5 +1,5 @@
 /* options.c -- see options.h. */
-#include "options.h"
+#include "examples/support/options.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -11,7 +11,7 @@ enum { MAX_OPTIONS = 32, HELP = 'h' };
 
 /* ---- values ---- */
 
-static bool check_range(const LmOption *o, const char *text, double x, TensorError *error) {
+static bool check_range(const ExampleOption *o, const char *text, double x, TensorError *error) {
     bool low = o->above_min ? x <= o->min : x < o->min;
     if (!low && !(o->below_max ? x >= o->max : x > o->max)) return true;
     return tensor_error_set(error, "--%s %s: must be %s %.15g", o->name, text,
@@ -20,7 +20,7 @@ static bool check_range(const LmOption *o, const char *text, double x, TensorErr
                             low ? o->min : o->max);
 }
 
-static bool read_int(const LmOption *o, const char *text, TensorError *error) {
+static bool read_int(const ExampleOption *o, const char *text, TensorError *error) {
     char *end;
     errno = 0;
     long long x = strtoll(text, &end, 10);
@@ -33,7 +33,7 @@ static bool read_int(const LmOption *o, const char *text, TensorError *error) {
     return true;
 }
 
-static bool read_real(const LmOption *o, const char *text, TensorError *error) {
+static bool read_real(const ExampleOption *o, const char *text, TensorError *error) {
     char *end;
     double x = strtod(text, &end);
     if (end == text || *end || !isfinite(x))
@@ -43,7 +43,7 @@ static bool read_real(const LmOption *o, const char *text, TensorError *error) {
     return true;
 }
 
-static bool read_choice(const LmOption *o, const char *text, TensorError *error) {
+static bool read_choice(const ExampleOption *o, const char *text, TensorError *error) {
     char list[256] = "";
     for (int i = 0; o->choices[i]; i++) {
         if (strcmp(text, o->choices[i]) == 0) {
@@ -56,14 +56,14 @@ static bool read_choice(const LmOption *o, const char *text, TensorError *error)
     return tensor_error_set(error, "--%s %s: must be one of %s", o->name, text, list);
 }
 
-static bool read_value(const LmOption *o, const char *text, TensorError *error) {
+static bool read_value(const ExampleOption *o, const char *text, TensorError *error) {
     switch (o->kind) {
-    case LM_OPTION_INT: return read_int(o, text, error);
-    case LM_OPTION_REAL: return read_real(o, text, error);
-    case LM_OPTION_CHOICE: return read_choice(o, text, error);
-    case LM_OPTION_ON: *(bool *)o->variable = true; return true;
-    case LM_OPTION_OFF: *(bool *)o->variable = false; return true;
-    case LM_OPTION_TEXT: break;
+    case EXAMPLE_OPTION_INT: return read_int(o, text, error);
+    case EXAMPLE_OPTION_REAL: return read_real(o, text, error);
+    case EXAMPLE_OPTION_CHOICE: return read_choice(o, text, error);
+    case EXAMPLE_OPTION_ON: *(bool *)o->variable = true; return true;
+    case EXAMPLE_OPTION_OFF: *(bool *)o->variable = false; return true;
+    case EXAMPLE_OPTION_TEXT: break;
     }
     *(const char **)o->variable = text;
     return true;
@@ -71,7 +71,8 @@ static bool read_value(const LmOption *o, const char *text, TensorError *error) 
 
 /* ---- the command line ---- */
 
-LmOptionsStatus lm_options_read(const LmOption *table, int argc, char **argv, TensorError *error) {
+ExampleOptionsStatus example_options_read(const ExampleOption *table, int argc, char **argv,
+                                          TensorError *error) {
     struct option names[MAX_OPTIONS + 2] = {{"help", no_argument, NULL, HELP}};
     for (int i = 0; i < MAX_OPTIONS && table[i].name; i++)
         names[i + 1] = (struct option){table[i].name,
@@ -83,28 +84,30 @@ LmOptionsStatus lm_options_read(const LmOption *table, int argc, char **argv, Te
          * word that is read. */
         const char *word = argv[optind];
         int which = 0, found = getopt_long(argc, argv, "+:h", names, &which);
-        if (found == HELP) return LM_OPTIONS_HELP;
+        if (found == HELP) return EXAMPLE_OPTIONS_HELP;
         if (found == -1 && optind == argc) break; /* the word was -- */
         if (found == -1) tensor_error_set(error, "unexpected argument %s", argv[optind]);
         if (found == ':') tensor_error_set(error, "%s needs a value", word);
-        if (found == '?') tensor_error_set(error, "unknown or ambiguous option %s; --help lists them", word);
-        if (found != 0 || !read_value(&table[which - 1], optarg, error)) return LM_OPTIONS_WRONG;
+        if (found == '?')
+            tensor_error_set(error, "unknown or ambiguous option %s; --help lists them", word);
+        if (found != 0 || !read_value(&table[which - 1], optarg, error))
+            return EXAMPLE_OPTIONS_WRONG;
     }
-    return LM_OPTIONS_OK;
+    return EXAMPLE_OPTIONS_OK;
 }
 
-static void write_default(const LmOption *o, FILE *out) {
-    const char *text = o->kind == LM_OPTION_TEXT ? *(const char **)o->variable : NULL;
+static void write_default(const ExampleOption *o, FILE *out) {
+    const char *text = o->kind == EXAMPLE_OPTION_TEXT ? *(const char **)o->variable : NULL;
     if (text && *text) fprintf(out, " (default %s)", text);
-    if (o->kind == LM_OPTION_INT)
+    if (o->kind == EXAMPLE_OPTION_INT)
         fprintf(out, " (default %lld)", (long long)*(int64_t *)o->variable);
-    if (o->kind == LM_OPTION_REAL) fprintf(out, " (default %g)", *(double *)o->variable);
-    if (o->kind == LM_OPTION_CHOICE)
+    if (o->kind == EXAMPLE_OPTION_REAL) fprintf(out, " (default %g)", *(double *)o->variable);
+    if (o->kind == EXAMPLE_OPTION_CHOICE)
         fprintf(out, " (default %s)", o->choices[*(int *)o->variable]);
 }
 
-void lm_options_help(const LmOption *table, FILE *out) {
-    for (const LmOption *o = table; o->name; o++) {
+void example_options_help(const ExampleOption *table, FILE *out) {
+    for (const ExampleOption *o = table; o->name; o++) {
         char left[64];
         snprintf(left, sizeof left, "--%s %s", o->name, o->value ? o->value : "");
         fprintf(out, "  %-24s", left);

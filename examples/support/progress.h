@@ -1,8 +1,8 @@
 /* progress.h -- what a training run shows while it goes on.
  *
  * On a terminal one line that is drawn over and over; elsewhere lines now and then. */
-#ifndef EXAMPLES_LM_PROGRESS_H
-#define EXAMPLES_LM_PROGRESS_H
+#ifndef EXAMPLES_SUPPORT_PROGRESS_H
+#define EXAMPLES_SUPPORT_PROGRESS_H
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,17 +14,17 @@ typedef struct {
     double loss;             /* mean of the epoch so far */
     double held_out;         /* the last perplexity on held-out text; NaN: none yet */
     double started, shown;   /* seconds */
-} LmProgress;
+} ExampleProgress;
 
 /* Seconds on a clock that only runs forward. */
-double lm_seconds(void);
+double example_seconds(void);
 
-void lm_progress_start(LmProgress *p, int64_t epochs);
+void example_progress_start(ExampleProgress *p, int64_t epochs);
 /* After each training step; most calls show nothing. */
-void lm_progress_step(LmProgress *p);
+void example_progress_step(ExampleProgress *p);
 /* After each epoch. */
-void lm_progress_epoch(LmProgress *p);
+void example_progress_epoch(ExampleProgress *p);
 /* Takes the bar away, so that other text can follow. */
-void lm_progress_clear(LmProgress *p);
+void example_progress_clear(ExampleProgress *p);
 
 #endif

@@ -1,0 +1,46 @@
+/* options.h -- command-line options as a table.
+ *
+ * A table of ExampleOption says what the options of a command are; reading, checking and the
+ * help text all come from it.  A variable holds its default before example_options_read. */
+#ifndef EXAMPLES_SUPPORT_OPTIONS_H
+#define EXAMPLES_SUPPORT_OPTIONS_H
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "tensor/file.h"
+
+typedef enum {
+    EXAMPLE_OPTION_TEXT,   /* const char * */
+    EXAMPLE_OPTION_INT,    /* int64_t, min..max */
+    EXAMPLE_OPTION_REAL,   /* double, min..max, finite */
+    EXAMPLE_OPTION_CHOICE, /* int, an index of choices */
+    EXAMPLE_OPTION_ON,     /* bool: the option makes it true */
+    EXAMPLE_OPTION_OFF,    /* bool: the option makes it false */
+} ExampleOptionKind;
+
+typedef struct {
+    const char *name;  /* "hidden" for --hidden; NULL ends the table */
+    const char *value; /* what the help calls its value: "N"; NULL for EXAMPLE_OPTION_ON and _OFF */
+    const char *help;
+    ExampleOptionKind kind;
+    void *variable;
+    double min, max;
+    bool above_min, below_max;   /* the limit itself is excluded */
+    const char *const *choices; /* ends with NULL */
+} ExampleOption;
+
+typedef enum {
+    EXAMPLE_OPTIONS_OK,
+    EXAMPLE_OPTIONS_HELP,
+    EXAMPLE_OPTIONS_WRONG,
+} ExampleOptionsStatus;
+
+/* Reads argv[1..argc-1].  A wrong option leaves one line in *error. */
+ExampleOptionsStatus example_options_read(const ExampleOption *table, int argc, char **argv,
+                                          TensorError *error);
+
+/* One entry an option, with the default that its variable holds. */
+void example_options_help(const ExampleOption *table, FILE *out);
+
+#endif

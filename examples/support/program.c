@@ -1,0 +1,31 @@
+/* program.c -- see program.h. */
+#include "examples/support/program.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "tensor/file.h"
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int number) { stop_signal = number; }
+
+const volatile sig_atomic_t *example_catch_stop(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return &stop_signal;
+}
+
+int example_refuse(const char *program, const char *message) {
+    fflush(stdout);
+    fprintf(stderr, "%s: %s\n", program, message);
+    return EXAMPLE_REFUSED;
+}
+
+int example_end(const char *program, int status) {
+    if (status != 0 || (fflush(stdout) == 0 && !ferror(stdout))) return status;
+    TensorError error;
+    tensor_error_errno(&error, "standard output", errno);
+    return example_refuse(program, error.message);
+}

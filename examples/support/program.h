@@ -1,0 +1,22 @@
+/* program.h -- how a program begins to stop, and how it ends.
+ *
+ * Exit status: 0; 2 for everything that is refused, with one line on standard error; 128 and the
+ * number of the signal after one (130 after Ctrl-C, 143 after SIGTERM). */
+#ifndef EXAMPLES_SUPPORT_PROGRAM_H
+#define EXAMPLES_SUPPORT_PROGRAM_H
+#include <signal.h>
+
+enum { EXAMPLE_REFUSED = 2, EXAMPLE_SIGNAL = 128 };
+
+/* From here on Ctrl-C and SIGTERM do not end the program but set what the pointer shows to their
+ * number, 0 before; a second one ends the program at once. */
+const volatile sig_atomic_t *example_catch_stop(void);
+
+/* Writes "PROGRAM: MESSAGE" to standard error.  EXAMPLE_REFUSED. */
+int example_refuse(const char *program, const char *message);
+
+/* The status to end with: `status`, unless it is 0 and standard output could not be written (a
+ * full disk behind a redirected output is no success). */
+int example_end(const char *program, int status);
+
+#endif
