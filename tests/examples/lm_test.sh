@@ -3,40 +3,17 @@
 set -u
 
 lm=$(realpath "$1")
-work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/lm_test.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset BUILD_WORKING_DIRECTORY
-checks=0
-failures=0
+# shellcheck source=checks.sh
+. "$(dirname "$0")/checks.sh"
 
 # ---- helpers ----
 
-# check WHAT COMMAND...: one check, which holds if the command succeeds.
-check() {
-    checks=$((checks + 1))
-    "${@:2}" && return
-    failures=$((failures + 1))
-    printf 'FAILED: %s\n' "$1"
-    tail -n 5 out err 2>/dev/null
-}
-
-# Runs lm with its output in the files out and err; its status goes to $status.
-run() {
-    "$lm" "$@" >out 2>err
-    status=$?
-}
-
-is() { [[ $1 == "$2" ]]; }
-
-one_line_error() {
-    [[ $status == "$1" && $(wc -l <err) == 1 && $(head -c 4 err) == 'lm: ' ]]
-}
+run() { run_program "$lm" "$@"; }
 
 # refused WORD ARGUMENT...: status 2 and one line on stderr that holds the word.
 refused() {
     run "${@:2}"
-    check "refused: lm ${*:2}" one_line_error 2
+    check "refused: lm ${*:2}" one_line_error 2 lm
     check "the message on lm ${*:2} has '$1': $(cat err)" grep -qF -- "$1" err
 }
 
@@ -165,7 +142,7 @@ refused "'€'" generate --run run --prefix 'The €'
 refused '--prefix' generate --run run --prefix $'\xff'
 "$lm" generate --run run >/dev/full 2>err
 status=$?
-check 'a full disk is told' one_line_error 2
+check 'a full disk is told' one_line_error 2 lm
 
 # ---- damaged folders ----
 
@@ -201,28 +178,19 @@ done
 
 cp -r run kept
 train --out run --optimizer sgd --lr 1e6 --clip 0 --epochs 50
-check 'divergence: one line, status 1' one_line_error 1
+check 'divergence: one line, status 1' one_line_error 1 lm
 check 'divergence leaves the folder as it was' diff -r run kept
 
 # ---- signals ----
 
-# interrupt SIGNAL: a run that would take hours gets the signal once it has begun.
-interrupt() {
-    rm -rf stopped
-    "$lm" train --text text.txt "${small[@]}" --epochs 1000000 --out stopped >out 2>err &
-    local pid=$!
-    until grep -q '^epoch' out; do sleep 0.05; done
-    # A background job of a script ignores SIGINT only until the program catches it.
-    kill -s "$1" $pid
-    wait $pid
-    status=$?
-}
-interrupt INT
+hours=(train --text text.txt "${small[@]}" --epochs 1000000 --out stopped)
+interrupt INT "$lm" "${hours[@]}"
 check 'Ctrl-C: status 130' is $status 130
 check 'Ctrl-C: no error' is "$(cat err)" ''
 run generate --run stopped --length 5
 check 'Ctrl-C: the model is saved' is $status 0
-interrupt TERM
+rm -rf stopped
+interrupt TERM "$lm" "${hours[@]}"
 check 'SIGTERM: status 143' is $status 143
 check 'SIGTERM: the model is saved' test -s stopped/model.safetensors
 
@@ -247,5 +215,4 @@ run train "${small[@]}" --hidden 4 --epochs 1 --batch 64 --out "$work/story"
 check 'without --text it learns the story' grep -q '^text .*lighthouse.txt' out
 check 'and ends with 0' is $status 0
 
-printf 'lm_test: %d checks, %d failed\n' "$checks" "$failures"
-[[ $failures == 0 ]]
+finish_checks
