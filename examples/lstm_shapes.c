@@ -18,8 +18,11 @@
 
 #include "data/utf8.h"
 #include "data/vocab.h"
+#include "examples/support/program.h"
 #include "nn/embedding.h"
 #include "nn/lstm.h"
+
+static const char program[] = "lstm_shapes";
 
 static void print(const char *name, AgVar v) {
     printf("%s = ", name);
@@ -27,10 +30,12 @@ static void print(const char *name, AgVar v) {
     printf("\n");
 }
 
-/* Prints whether two variables hold the same numbers.  False: they do not, or one failed. */
+/* Prints whether two variables hold the same numbers.  Fails (false, the tape's error): they do
+ * not. */
 static bool print_same(const char *what, AgVar a, AgVar b) {
     double worst = ag_item(ag_norm(ag_sub(a, b), INFINITY, AG_ALL_AXES, false));
     printf("%s: largest difference %g\n", what, worst);
+    if (worst != 0) ag_fail(a.tape, "%s differ", what);
     return worst == 0;
 }
 
@@ -102,7 +107,7 @@ static bool characters(NnParamSet *set, AgTape *t, const char *text) {
         print_characters(text, n, ids);
         ok = both_directions(set, t, data_vocab_size(vocab), &numbers);
     } else {
-        fprintf(stderr, "lstm_shapes: %s\n", error.message);
+        example_refuse(program, error.message);
     }
     free(ids);
     data_vocab_free(vocab);
@@ -112,9 +117,9 @@ static bool characters(NnParamSet *set, AgTape *t, const char *text) {
 int main(void) {
     NnParamSet *set = nn_params_new(TENSOR_F64, 1);
     AgTape *t = ag_tape_new();
-    bool ok = set && t && two_layers(set, t) && characters(set, t, "我爱中国");
-    if (t && !ag_tape_ok(t)) fprintf(stderr, "lstm_shapes: %s\n", ag_tape_error(t));
+    bool ok = t && two_layers(set, t) && characters(set, t, "我爱中国");
+    if (!t || !ag_tape_ok(t)) example_refuse(program, t ? ag_tape_error(t) : "out of memory");
     if (t) ag_tape_free(t);
     nn_params_free(set);
-    return ok && fflush(stdout) == 0 ? 0 : 1;
+    return example_end(program, ok ? 0 : EXAMPLE_REFUSED);
 }

@@ -37,7 +37,7 @@ small=(--hidden 8 --batch 4 --steps 5 --chars 300)
 run_program "$lstm_from_scratch" "${small[@]}" --epochs 2
 check 'lstm_from_scratch: status 0' is $status 0
 check 'it learns the story that ships with it' grep -q '^text .*lighthouse.txt: 300 characters' out
-check 'eight steps are compared' is "$(grep -cE '^ +[1-8]  [0-9.]+ +[0-9.]+ +[0-9.e-]+ +[0-9.e-]+$' out)" 8
+check 'eight steps are compared' is "$(grep -cE '^ +[1-8]  [0-9.]+ +[0-9.]+ +[0-9.e+-]+ +[0-9.e+-]+$' out)" 8
 check 'both are the same' grep -q '^the same but for rounding' out
 check 'both are timed' grep -q 'from scratch [0-9.]* ms, nn_lstm [0-9.]* ms, ratio' out
 check 'a log has a line for each epoch' is "$(grep -c '^epoch' out)" 2
