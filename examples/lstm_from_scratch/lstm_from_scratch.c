@@ -88,7 +88,7 @@ static double largest_difference(const Tensor *a, const Tensor *b) {
 
 static bool compare(Run *r, double *worst, TensorError *error) {
     printf("\n1. The first steps of training, SGD, lr 1\n\n"
-           "step  loss from scratch      loss of nn_lstm    difference   largest difference in H\n");
+           "step  loss from scratch  loss of nn_lstm      difference  largest difference in H\n");
     *worst = 0;
     for (int step = 1; step <= COMPARED && !*r->stop; step++) {
         Tensor x, y;
@@ -100,7 +100,7 @@ static bool compare(Run *r, double *worst, TensorError *error) {
             return false;
         double of_loss = fabs(loss[0] - loss[1]);
         double of_h = largest_difference(ag_value(out[0].y), ag_value(out[1].y));
-        printf("%4d  %-17.15g  %-17.15g  %12.1e  %22.1e\n", step, loss[0], loss[1], of_loss, of_h);
+        printf("%4d  %-17.15g  %-17.15g  %12.1e  %23.1e\n", step, loss[0], loss[1], of_loss, of_h);
         *worst = fmax(*worst, fmax(of_loss, of_h));
     }
     double of_parameters = scratch_library_difference(&r->scratch.scratch, &r->library.library);
