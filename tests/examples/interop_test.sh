@@ -8,40 +8,17 @@ script=$(realpath "$2")
 shift 2
 files=()
 for file in "$@"; do files+=("$(realpath "$file")"); done
-work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/interop_test.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset BUILD_WORKING_DIRECTORY
-checks=0
-failures=0
+# shellcheck source=checks.sh
+. "$(dirname "$0")/checks.sh"
 
 # ---- helpers ----
 
-# check WHAT COMMAND...: one check, which holds if the command succeeds.
-check() {
-    checks=$((checks + 1))
-    "${@:2}" && return
-    failures=$((failures + 1))
-    printf 'FAILED: %s\n' "$1"
-    tail -n 5 out err 2>/dev/null
-}
-
-# Runs the program with its output in the files out and err; its status goes to $status.
-run() {
-    "$program" "$@" >out 2>err
-    status=$?
-}
-
-is() { [[ $1 == "$2" ]]; }
-
-one_line_error() {
-    [[ $status == "$1" && $(wc -l <err) == 1 && $(head -c 17 err) == 'lstm_from_torch: ' ]]
-}
+run() { run_program "$program" "$@"; }
 
 # refused STATUS WORD ARGUMENT...: this status and one line on stderr that holds the word.
 refused() {
     run "${@:3}"
-    check "status $1 and one line: ${*:3}" one_line_error "$1"
+    check "status $1 and one line: ${*:3}" one_line_error "$1" lstm_from_torch
     check "the message on ${*:3} has '$2': $(cat err)" grep -qF -- "$2" err
 }
 
@@ -129,5 +106,4 @@ else
     printf 'python3-torch is not installed: PyTorch not compared\n'
 fi
 
-printf 'interop_test: %d checks, %d failed\n' "$checks" "$failures"
-[[ $failures == 0 ]]
+finish_checks
