@@ -250,6 +250,10 @@ static void write_index(const Tensor *x, int64_t index, char *text, size_t size)
 static void compare_values(Case *c, const char *name, const Tensor *got, const Tensor *wanted,
                            CaseTolerance tolerance) {
     int64_t n = tensor_numel(wanted), first = -1, differ = 0;
+    double largest = 0;
+    for (int64_t i = 0; i < n && tolerance.largest > 0; i++)
+        largest = fmax(largest, fabs(tensor_get(wanted, i)));
+    tolerance.absolute += tolerance.largest * largest;
     for (int64_t i = 0; i < n; i++) {
         if (passes(tensor_get(got, i), tensor_get(wanted, i), tolerance)) continue;
         if (first < 0) first = i;
@@ -263,17 +267,22 @@ static void compare_values(Case *c, const char *name, const Tensor *got, const T
               (long long)n);
 }
 
-void case_expect(Case *c, const Tensor *got, CaseTolerance tolerance, const char *format, ...) {
-    CASE_FORMAT(name, format);
-    Tensor wanted = find_tensor(c, name);
+void case_expect_tensor(Case *c, const Tensor *got, const Tensor *wanted, CaseTolerance tolerance,
+                        const char *name) {
     if (!case_ok(c)) return;
-    bool same_kind = got->dtype == wanted.dtype ||
-                     (tensor_dtype_is_float(got->dtype) && tensor_dtype_is_float(wanted.dtype));
-    if (same_kind && tensor_same_shape(got, &wanted)) {
-        compare_values(c, name, got, &wanted, tolerance);
+    bool same_kind = got->dtype == wanted->dtype ||
+                     (tensor_dtype_is_float(got->dtype) && tensor_dtype_is_float(wanted->dtype));
+    if (same_kind && tensor_same_shape(got, wanted)) {
+        compare_values(c, name, got, wanted, tolerance);
         return;
     }
     char a[TENSOR_DESCRIBE_SIZE], b[TENSOR_DESCRIBE_SIZE];
     case_fail(c, "%s%s: got %s, wanted %s", c->setting, name, tensor_describe(got, a, sizeof a),
-              tensor_describe(&wanted, b, sizeof b));
+              tensor_describe(wanted, b, sizeof b));
+}
+
+void case_expect(Case *c, const Tensor *got, CaseTolerance tolerance, const char *format, ...) {
+    CASE_FORMAT(name, format);
+    Tensor wanted = find_tensor(c, name);
+    case_expect_tensor(c, got, &wanted, tolerance, name);
 }

@@ -66,14 +66,10 @@ Test(conformance, schedules_agree_with_pytorch) {
     expect_pass((RunOptions){.only = "schedule-*"}, NULL);
 }
 
-Test(conformance, lstm_cells_agree_with_pytorch) {
-    expect_pass((RunOptions){.only = "lstm_cell-*"}, NULL);
-}
-
-static bool is_not_supported(const char *line) { return strstr(line, ": not supported"); }
-
-/* The gradients of parameters, which these files may not have, are compared with differences in
- * tests/nn/lstm_test.c. */
-Test(conformance, lstm_layers_agree_with_pytorch_or_say_what_is_not_supported) {
-    expect_pass((RunOptions){.only = "lstm-*", .constant_parameters = true}, is_not_supported);
+/* The files hold the parameters of sequences constant (tests/conformance/kinds.h). */
+Test(conformance, recurrent_layers_and_cells_agree_with_pytorch) {
+    const char *const kinds[] = {"lstm-*",      "gru-*",      "rnn_tanh-*", "rnn_relu-*",
+                                 "lstm_cell-*", "gru_cell-*", "rnn_cell-*"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        expect_pass((RunOptions){.only = kinds[i]}, NULL);
 }

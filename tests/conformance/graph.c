@@ -73,7 +73,7 @@ void graph_output(Graph *g, AgVar v, const char *format, ...) {
 /* ---- comparing ---- */
 
 static CaseTolerance tolerance(const Graph *g, bool second) {
-    if (g->dtype == TENSOR_F32) return CASE_SINGLE;
+    if (g->dtype == TENSOR_F32) return second ? CASE_SINGLE_SECOND_ORDER : CASE_SINGLE;
     return second ? CASE_SECOND_ORDER : CASE_FIRST_ORDER;
 }
 

@@ -34,7 +34,7 @@ static bool enter_users_folder(void) {
 int main(int argc, char **argv) {
     static const struct option options[] = {
         {"only", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {0}};
-    RunOptions o = {NULL, false};
+    RunOptions o = {NULL};
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (option == 'h') return usage(stdout);
         if (option != 'o') return usage(stderr);
@@ -43,6 +43,9 @@ int main(int argc, char **argv) {
     if (optind != argc - 1) return usage(stderr);
     if (!enter_users_folder()) return 2;
     RunCount count = run_folder(argv[optind], &o, stdout);
+    if (count.constant > 0)
+        printf("%d cases hold their parameters constant: those gradients checked by finite "
+               "differences\n", count.constant);
     printf("%d passed, %d failed\n", count.passed, count.failed);
     return fflush(stdout) != 0 || count.failed > 0;
 }

@@ -6,13 +6,11 @@
 
 typedef struct {
     const char *only; /* NULL, or a shell pattern: only cases whose KIND-NAME matches */
-    /* Where the gradients of all parameters are zeros in the file, takes the parameters as
-     * constants: some reference files were made so. */
-    bool constant_parameters;
 } RunOptions;
 
 typedef struct {
     int passed, failed;
+    int constant; /* of them those that hold their parameters constant (kinds.h) */
 } RunCount;
 
 /* Runs every *.safetensors file of the folder in the order of their names, and writes a line to

@@ -98,13 +98,13 @@ static const char product[] =
     "input.a[2] 1 2; input.b[2] 3 4; output.y[2] 3 8; grad_output.y[2] 1 10; grad.a[2] 3 40; "
     "grad.b[2] 1 20; v.a[2] 1 1; v.b[2] 1 1; grad2.a[2] 1 10; grad2.b[2] 1 10";
 
-/* The product, with the tensors of `changed` in place of those of the same name, or, if they are
- * named "-NAME", without them. */
-static void write_product(const char *path, const char *kind, const char *config,
-                          const char *changed) {
+/* A case with the tensors of `changed` in place of those of the same name, or, if they are named
+ * "-NAME", without them. */
+static void write_changed(const char *path, const char *kind, const char *config,
+                          const char *tensors, const char *changed) {
     static Tensors base, change, t;
     base.n = change.n = t.n = 0;
-    add_tensors(&base, "", product);
+    add_tensors(&base, "", tensors);
     add_tensors(&change, "", changed);
     for (int i = 0; i < base.n; i++) {
         bool kept = true;
@@ -117,6 +117,11 @@ static void write_product(const char *path, const char *kind, const char *config
     for (int j = 0; j < change.n; j++)
         if (change.name[j][0] != '-') t.tensor[t.n++] = change.tensor[j];
     write_case(path, kind, config, &t);
+}
+
+static void write_product(const char *path, const char *kind, const char *config,
+                          const char *changed) {
+    write_changed(path, kind, config, product, changed);
 }
 
 /* ---- one case ---- */
@@ -163,7 +168,7 @@ Test(runner, every_kind_of_wrong_case_is_counted_and_named) {
         {"", "no JSON object", "[1, 2]", NULL},
         {"", "config: ", "{\"op\": \"mul\"", NULL},
         {"", "unknown kind `gradient`", NULL, "gradient"},
-        {"", "gru: not supported", "{\"input_size\": 1, \"hidden_size\": 1}", "gru"},
+        {"", "no tensor param.weight_ih_l0", "{\"input_size\": 1, \"hidden_size\": 1}", "gru"},
         {"input.x[1] 1; input.weight[1,1] 1", "no tensor input.bias",
          "{\"op\": \"linear\", \"bias\": true}", NULL},
         {"input.x[1] 1; input.weight[1,1] 1; input.bias[1] 1", "input.bias, not used",
@@ -264,6 +269,66 @@ Test(runner, links_are_followed_and_every_file_counts) {
     cr_expect(count.passed == 0 && count.failed == 1, "%d, %d", count.passed, count.failed);
     cr_expect(strstr(lines, "no case like lstm-*"), "%s", lines);
     free(lines);
+}
+
+/* ---- sequences ---- */
+
+/* relu(3 x + 5 h), one step of one sequence. */
+static const char step[] =
+    "input.x[1,1,1] 2; param.weight_ih_l0[1,1] 3; param.weight_hh_l0[1,1] 5; output.y[1,1,1] 6; "
+    "output.hn[1,1,1] 6; grad_output.y[1,1,1] 1; grad_output.hn[1,1,1] 1; grad.x[1,1,1] 6; "
+    "grad.param.weight_ih_l0[1,1] 4; grad.param.weight_hh_l0[1,1] 0";
+
+#define ZEROS "grad.param.weight_ih_l0[1,1] 0"
+
+Test(runner, a_sequence_is_compared_in_full_unless_all_gradients_of_parameters_are_0) {
+    static const struct {
+        const char *changed, *words; /* NULL: passes */
+        const char *config;          /* after the sizes */
+        bool constant;
+    } rows[] = {
+        {"", NULL, "", false},
+        {"grad.param.weight_ih_l0[1,1] 4.1", "grad.param.weight_ih_l0[0,0]: got 4, wanted", "",
+         false},
+        {ZEROS, NULL, "", true},
+        {ZEROS "; grad.x[1,1,1] 5", "grad.x[0,0,0]: got 6, wanted 5", "", true},
+        {ZEROS "; output.hn[1,1,1] 5", "output.hn[0,0,0]: got 6, wanted 5", "", true},
+        {ZEROS "; grad.param.weight_hh_l0[1,1] 1", "grad.param.weight_ih_l0[0,0]: got 4, wanted 0",
+         "", false},
+        {ZEROS "; v.x[1,1,1] 1; v.param.weight_ih_l0[1,1] 1; v.param.weight_hh_l0[1,1] 1; "
+         "grad2.x[1,1,1] 0; grad2.param.weight_ih_l0[1,1] 0; grad2.param.weight_hh_l0[1,1] 0",
+         NULL, "", true},
+        {"v.x[1,1,1] 1; v.param.weight_ih_l0[1,1] 1; v.param.weight_hh_l0[1,1] 1; "
+         "grad2.x[1,1,1] 2; grad2.param.weight_ih_l0[1,1] 2; grad2.param.weight_hh_l0[1,1] 0",
+         NULL, "", false},
+        {ZEROS "; grad_output.y[1,1,1] 0; grad_output.hn[1,1,1] 0; grad.x[1,1,1] 0", NULL, "",
+         false},
+        {"input.lengths[1]i 1", NULL, ", \"packed\": true", false},
+        {"input.lengths[1]i 0; output.y[1,1,1] 0; output.hn[1,1,1] 0; grad.x[1,1,1] 0; " ZEROS,
+         NULL, ", \"packed\": true", true},
+        {"", "no tensor input.lengths", ", \"packed\": true", false},
+        {"input.lengths[1]i 1", "input.lengths: unknown tensor", "", false},
+        {"input.lengths[2]i 1 1", "not a length for each sequence", ", \"packed\": true", false},
+        {"input.lengths[1] 1", "not a length for each sequence", ", \"packed\": true", false},
+        {"input.lengths[1]i 2", "lengths[0] is 2", ", \"packed\": true", false},
+        {"", "`proj_size` of a rnn_relu", ", \"proj_size\": 1", false},
+        {"", "`num_layers` is not that", ", \"num_layers\": 2", false},
+        {"", "no tensor input.h0", ", \"initial_state\": true", false},
+        {"input.h0[1,1,1] 0; grad.h0[1,1,1] 10", NULL, ", \"initial_state\": true", false},
+        {"param.weight_hh_l0[2,2] 1 1 1 1", "`hidden_size` is not that", "", false},
+        {"param.bias_ih_l0[1] 0", "param.bias_ih_l0: unknown tensor", "", false},
+    };
+    char folder[PATH_SIZE], config[256];
+    make_folder(folder);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(config, sizeof config,
+                 "{\"input_size\": 1, \"hidden_size\": 1, \"bias\": false%s}", rows[i].config);
+        write_changed(in(folder, "a.safetensors"), "rnn_relu", config, step, rows[i].changed);
+        expect_case(folder, "rnn_relu-made-up", rows[i].words);
+        char *lines;
+        cr_expect_eq(run(folder, NULL, &lines).constant, rows[i].constant, "%s", rows[i].changed);
+        free(lines);
+    }
 }
 
 /* ---- the arguments of ops ---- */

@@ -31,7 +31,8 @@ static void make_inputs(TensorArena *a, const Model *m, Tensor *in) {
     in[0] = tensor_transpose(&x, 0, 1);
     in[1] = tensor_flip(&h0, 0);
     in[2] = model_tensor(a, TENSOR_F64, 3, (int64_t[]){passes, B, m->H}, 3);
-    for (int i = 0; i < nn_params_count(m->set); i++) in[INPUTS + i] = nn_params_at(m->set, i)->value;
+    for (int i = 0; i < nn_params_count(m->set); i++)
+        in[INPUTS + i] = nn_params_at(m->set, i)->value;
 }
 
 typedef enum { BY_DIRECTIONS, BY_ELEMENTS, SECOND_ORDER } Check;
