@@ -1,4 +1,5 @@
-/* bench.c -- what a training step of a language model costs, and what recording an op does.
+/* bench.c -- what a training step of a language model costs, what sequences of several lengths
+ * save, and what recording an op costs.
  *
  *     ./bazelw run //bench -- [--case NAME] [--seconds S]
  *
@@ -7,6 +8,9 @@
  * GFLOP/s count the matrix products only, three times the forward ones, and take a one-hot input
  * as the look-up it can be.  The peak is the fastest product of large square matrices of this
  * run; RSS is the largest of the process up to the end of the case.
+ *
+ * The case lstm_varlen times a training step of an LSTM over a batch of sequences whose lengths
+ * are uniform in 1..T, told to the layer, against the same batch padded to T; they take turns.
  *
  * The case op_overhead times ops on tensors of one element, where the kernel is next to nothing:
  * overhead is what a recorded call costs more than the bare kernel's. */
@@ -219,6 +223,106 @@ static bool run_case(const Case *c, double budget, double peak) {
     return timing.n > 0 && report(c, timing, peak);
 }
 
+/* ---- sequences of several lengths ---- */
+
+static const char lstm_varlen[] = "lstm_varlen";
+enum { VARLEN_T = 100, VARLEN_B = 32, VARLEN_SIZE = 128, MAX_PAIRS = 10000 };
+
+typedef struct {
+    AgTape *tape;
+    NnParamSet *set;
+    NnLstm lstm;
+    Tensor x;
+    int64_t lengths[VARLEN_B];
+} Varlen;
+
+static bool varlen_init(Varlen *m, TensorArena *a, bool bidirectional) {
+    const int64_t shape[] = {VARLEN_T, VARLEN_B, VARLEN_SIZE};
+    *m = (Varlen){.tape = ag_tape_new(), .set = nn_params_new(TENSOR_F32, 1),
+                  .x = tensor_new(a, TENSOR_F32, 3, shape)};
+    m->lstm = nn_lstm_make(m->set, "lstm", VARLEN_SIZE, VARLEN_SIZE,
+                           &(NnLstmOptions){.bidirectional = bidirectional});
+    if (!m->tape || tensor_is_nil(&m->x) || !nn_params_ok(m->set)) return false;
+    tensor_rng_fill_uniform(&m->x, (TensorRngKey){.seed = 1}, -1, 1);
+    for (int b = 0; b < VARLEN_B; b++)
+        m->lengths[b] = 1 + tensor_rng_below((TensorRngKey){.seed = 2}, (uint64_t)b, VARLEN_T);
+    return true;
+}
+
+static void varlen_free(Varlen *m) {
+    if (m->tape) ag_tape_free(m->tape);
+    nn_params_free(m->set);
+}
+
+static bool varlen_step(Varlen *m, const int64_t *lengths) {
+    ag_tape_reset(m->tape);
+    nn_zero_grad(m->set);
+    AgVar y = nn_lstm(&m->lstm, ag_borrow(m->tape, &m->x), NULL, lengths).y;
+    return ag_backward(ag_sum(ag_square(y), AG_ALL_AXES, false));
+}
+
+/* Medians in seconds of steps that take turns. */
+typedef struct {
+    double varied, padded;
+    int n; /* 0: failed */
+} VarlenTiming;
+
+static VarlenTiming time_varlen(Varlen *m, double budget) {
+    static double varied[MAX_PAIRS], padded[MAX_PAIRS];
+    VarlenTiming none = {0, 0, 0};
+    for (int i = 0; i < WARM_UP; i++)
+        if (!varlen_step(m, m->lengths) || !varlen_step(m, NULL)) return none;
+    int n = 0;
+    double start = seconds();
+    for (; n < MAX_PAIRS && (n < MIN_STEPS || seconds() - start < budget); n++) {
+        double a = seconds();
+        if (!varlen_step(m, m->lengths)) return none;
+        double b = seconds();
+        if (!varlen_step(m, NULL)) return none;
+        varied[n] = b - a;
+        padded[n] = seconds() - b;
+    }
+    qsort(varied, (size_t)n, sizeof *varied, by_size);
+    qsort(padded, (size_t)n, sizeof *padded, by_size);
+    return (VarlenTiming){varied[n / 2], padded[n / 2], n};
+}
+
+static bool report_varlen(const Varlen *m, VarlenTiming t) {
+    int64_t steps = 0;
+    for (int b = 0; b < VARLEN_B; b++) steps += m->lengths[b];
+    double share = (double)steps / (VARLEN_T * VARLEN_B), ratio = t.varied / t.padded;
+    printf("%-12s %d direction%s: several lengths %7.2f ms, padded %7.2f ms, ratio %.2f for %.2f"
+           " of the steps\n", lstm_varlen, m->lstm.D, m->lstm.D > 1 ? "s" : " ", 1e3 * t.varied,
+           1e3 * t.padded, ratio, share);
+    json_t *j = json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:i, s:s}", "case", lstm_varlen,
+                          "directions", m->lstm.D, "ms_varied", 1e3 * t.varied, "ms_padded",
+                          1e3 * t.padded, "ratio", ratio, "share_of_steps", share, "n", t.n, "isa",
+                          tensor_isa_name(tensor_isa()));
+    bool ok = j && json_dumpf(j, stdout, JSON_REAL_PRECISION(6)) == 0;
+    json_decref(j);
+    printf("\n");
+    fflush(stdout);
+    return ok;
+}
+
+static bool run_varlen(double budget) {
+    TensorArena *arena = tensor_arena_new();
+    bool ok = arena != NULL;
+    for (int bidirectional = 0; bidirectional < 2 && ok; bidirectional++) {
+        Varlen m;
+        VarlenTiming timing = {0, 0, 0};
+        ok = varlen_init(&m, arena, bidirectional);
+        if (ok) timing = time_varlen(&m, budget / 2);
+        if (timing.n == 0)
+            fprintf(stderr, "bench: %s: %s\n", lstm_varlen,
+                    ok ? ag_tape_error(m.tape) : "out of memory");
+        ok = timing.n > 0 && report_varlen(&m, timing);
+        varlen_free(&m);
+    }
+    tensor_arena_free(arena);
+    return ok;
+}
+
 /* ---- what recording costs ---- */
 
 static const char op_overhead[] = "op_overhead";
@@ -310,8 +414,7 @@ static int help(void) {
            "Times training steps on one thread, and recorded ops: a table, and lines of JSON.\n"
            "  --case NAME   only this one; default: all, which are");
     for (int i = 0; i < CASES; i++) printf(" %s", cases[i].name);
-    printf(" %s\n  --seconds S   time for each case, default 4\n",
-           op_overhead);
+    printf(" %s %s\n  --seconds S   time for each case, default 4\n", lstm_varlen, op_overhead);
     return 0;
 }
 
@@ -323,7 +426,7 @@ static int refuse(const char *what, const char *word) {
 static bool is_case(const char *name) {
     for (int i = 0; i < CASES; i++)
         if (strcmp(name, cases[i].name) == 0) return true;
-    return strcmp(name, op_overhead) == 0;
+    return strcmp(name, lstm_varlen) == 0 || strcmp(name, op_overhead) == 0;
 }
 
 static bool run_training(const char *only, double budget) {
@@ -341,9 +444,11 @@ static bool run_training(const char *only, double budget) {
 static int run(const char *only, double budget) {
     const char *warning = tensor_isa_warning();
     if (warning) fprintf(stderr, "bench: %s\n", warning);
+    bool varlen = !only || strcmp(only, lstm_varlen) == 0;
     bool overhead = !only || strcmp(only, op_overhead) == 0;
-    if (!only || !overhead)
+    if (!only || (!varlen && !overhead))
         if (!run_training(only, budget)) return 1;
+    if (varlen && !run_varlen(budget)) return 1;
     return overhead && !run_op_overhead(budget) ? 1 : 0;
 }
 
