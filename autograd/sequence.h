@@ -154,6 +154,54 @@ AgRnnOutput ag_rnn(AgVar x, AgVar h0, const AgRnnWeights *w, AgRnnNonlinearity n
 AgRnnOutput ag_rnn_composed(AgVar x, AgVar h0, const AgRnnWeights *w,
                             AgRnnNonlinearity nonlinearity, const AgRnnOptions *options);
 
+/* ---- linear recurrence ----------------------------------------------------------------------- */
+
+/* h_t = a_t h_{t-1} + b_t, elementwise over axis 0: what diagonal state-space models and gated
+ * linear recurrences run on.  a and b broadcast to one shape [T, ..]; an a of size 1 on axis 0, or
+ * without that axis, is the same in all steps.  h0 [..] is the state before the first step, of a
+ * step's shape or broadcasting to it; {0}: zeros.  -> h [T, ..], the state after every step.
+ * reverse: from the last step to the first, h_t = a_t h_{t+1} + b_t, with h0 entering at the last.
+ *
+ * Gradient: with G_t = g_t + a_{t+1} G_{t+1}, the same recurrence the other way,
+ *     b  G_t      a  G_t h_{t-1}      h0  a_1 G_1
+ * (reverse: with t+1 and t-1 exchanged, and h0 a_T G_T) summed back where broadcast.  It can be
+ * differentiated again, to any order.
+ * T = 0 is legal: h is empty, and no gradient goes to h0.
+ * Fails: a and b do not broadcast, or have no axis; h0 does not broadcast to a step; mixed dtypes.
+ *
+ * One step after the other: a parallel prefix sum (Blelloch; for these models Martin and Cundy)
+ * takes log T rounds for about twice the arithmetic, which pays where there are more processors
+ * than columns.  Here the columns of a row fill the vectors, and each element of a, b and h is
+ * read or written once.
+ * G. E. Blelloch, Prefix Sums and Their Applications, CMU-CS-90-190, 1990, section 1.4.
+ * E. Martin and C. Cundy, Parallelizing Linear Recurrent Neural Nets Over Sequence Length,
+ *   ICLR 2018. */
+AgVar ag_linear_scan(AgVar a, AgVar b, AgVar h0, bool reverse);
+
+/* ---- causal convolution ---------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t dilation; /* steps between two taps; 0 means 1 */
+    int64_t groups;   /* 0 means 1 */
+} AgConv1dOptions;
+
+/* x [T, B, I], weight [H, I / groups, width], bias [H] or {0} -> y [T, B, H],
+ *     y_t = bias + sum over k of W_k x_{t - (width - 1 - k) dilation},   W_k = weight[.., k]
+ * x before the first step being 0: y_t sees x_t, through the last tap, and what was before, never
+ * what comes.  As torch.nn.Conv1d's, the taps are not reversed (a cross-correlation): y is what it
+ * gives for x padded by (width - 1) dilation zeros on the left, with [B, I, T] there for [T, B, I]
+ * here.  With groups, block j of H / groups channels of y sees only block j of I / groups channels
+ * of x; groups = I is the depthwise convolution.  Any view serves as x.  options NULL: all zero.
+ *
+ * Gradient: x  sum over k of W_k^T g_{t + (width - 1 - k) dilation};
+ *           weight[.., k]  sum over t and rows of g_t x_{t - (width - 1 - k) dilation}^T;
+ *           bias  g summed over T and B.  It can be differentiated again, to any order.
+ * Fails: shapes, mixed dtypes, a width of 0, groups that do not divide I and H, dilation < 0,
+ * groups < 0.
+ * Dilated and causal: A. van den Oord and others, WaveNet: A Generative Model for Raw Audio,
+ * arXiv:1609.03499, 2016. */
+AgVar ag_conv1d(AgVar x, AgVar weight, AgVar bias, const AgConv1dOptions *options);
+
 #ifdef __cplusplus
 }
 #endif

@@ -219,6 +219,29 @@ typedef enum {
  * any stride apart (0: one row for all).  A result may be one of the inputs. */
 void tensor_gates(TensorGates f, int n_operands, const Tensor *operands);
 
+/* ---- over time ---- */
+
+/* h_t = a_t h_{t-1} + b_t over axis 0 of y [T, ..], the product rounded before the sum; a and b
+ * broadcast to y, h0, the state before the first step, to y without axis 0; NULL: zeros.
+ * reverse: from the last step to the first. */
+void tensor_linear_scan(const Tensor *y, const Tensor *a, const Tensor *b, const Tensor *h0,
+                        bool reverse);
+
+/* Each column of x [T, B, n] with weights of its own, w [width, n]:
+ *   y_t = start + sum over k of w_k x_{t - s(k)},   s(k) = (width - 1 - k) dilation,
+ * x before the first step being 0; ahead: x_{t + s(k)}, and x after the last step is 0.  start is
+ * y with accumulate, else bias [n]; NULL: 0. */
+typedef struct {
+    int64_t dilation;
+    bool ahead, accumulate;
+} TensorDepthwise;
+void tensor_depthwise(const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *bias,
+                      const TensorDepthwise *options);
+/* dw_k = sum over t and b of g_t x_{t - s(k)}, F64 [width, n], contiguous, taken in double; x and
+ * g [T, B, n]. */
+void tensor_depthwise_weight(const Tensor *dw, const Tensor *x, const Tensor *g,
+                             int64_t dilation);
+
 /* ---- losses ---- */
 
 /* Rows of logits x [rows, V], target I64 [rows]; loss [rows] = logsumexp(x_n) - sum_v q_n[v]

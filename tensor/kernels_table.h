@@ -94,6 +94,19 @@ typedef struct {
 
     /* One row of n elements, contiguous operands. */
     void (*gates[TENSOR_GATES_COUNT])(int64_t n, void *const *p);
+
+    /* Operands y, a, b, h; the distance of their steps and of their columns; h is one row:
+     * y = a h + b, then h is the row of y. */
+    void (*linear_scan)(int64_t n, int64_t columns, void *const *p, const int64_t *step,
+                        const int64_t *column);
+
+    /* Operands y, start, x, w; the distance of their rows (w has one), columns and taps (of x and
+     * w): y = start + the sum over taps of w x; start NULL is 0. */
+    void (*depthwise)(int64_t rows, int64_t n, int64_t taps, void *const *p, const int64_t *row,
+                      const int64_t *column, const int64_t *tap);
+    /* acc[j] gets the sum over rows of g x. */
+    void (*multiply_rows)(int64_t rows, int64_t n, double *acc, const void *g, int64_t g_row,
+                          int64_t g_column, const void *x, int64_t x_row, int64_t x_column);
 } TensorKernels;
 
 typedef struct {

@@ -9,9 +9,10 @@
 #include "optim/optim.h"
 #include "optim/schedule.h"
 
-extern const Model model_clockwork, model_copy, model_mdn, model_mgu;
+extern const Model model_clockwork, model_copy, model_mdn, model_mgu, model_ssm;
 
-const Model *const model_list[] = {&model_mgu, &model_clockwork, &model_copy, &model_mdn, NULL};
+const Model *const model_list[] = {&model_mgu,  &model_clockwork, &model_ssm,
+                                   &model_copy, &model_mdn,       NULL};
 
 const Model *model_find(const char *name) {
     for (int i = 0; model_list[i]; i++)

@@ -13,6 +13,7 @@ static const struct {
 } short_runs[] = {
     {"mgu", 250, 0.08},
     {"clockwork", 100, 0.3},
+    {"ssm", 100, 0.3},
     {"copy", 60, 0.7},
     {"mdn", 120, 0},
 };
