@@ -5,10 +5,11 @@
  * [B, T, I] serves as well.  H' is the size of the hidden state h: H, or the projection's.
  *
  * A recurrent op runs one layer in one direction as one operation: one matrix product for the
- * inputs of all steps, one product and one pass over the gates for each step, and going back three
- * large products for the weights and x.  Each has a twin, ag_.._composed, which is the same
- * function written as the textbook's loop of ops: it is what the fast one is tested against, what
- * gives second derivatives, and what to read first.
+ * inputs of all steps, then for each step one product and a pass or two over the gates; going back
+ * the same for each step, then three large products for the weights and x.  docs/lstm.md derives
+ * and explains all of it.  Each has a twin, ag_.._composed, which is the same function written as
+ * the textbook's loop of ops: it is what the fast one is tested against, what gives second
+ * derivatives, and what to read first.
  *
  * lengths [B], where given, are the steps that each sequence has, 0 to T, in any order.  Beyond
  * them x is not used (it may hold NaN), y is 0 and the state stays: hn is the state after each
@@ -70,15 +71,16 @@ typedef struct {
  *     h~ = W_hr (o * tanh(N(c~)))
  *     c' = z_c * c + (1 - z_c) * c~,   h' = z_h * h + (1 - z_h) * h~
  *
- * without p where there are no peepholes, without W_hr where there is no projection; m is the
- * mask of hidden_dropout, the z those of zoneout.  With layer normalisation W_ih x and W_hh h are
- * LN(W_ih x) * layer_norm_ih and LN(W_hh h) * layer_norm_hh, each over all 4H of a step's row, and
- * N(c) = LN(c) * layer_norm_c + layer_norm_c_bias; else N(c) = c.
+ * without p where there are no peepholes, without W_hr where there is no projection; m is the mask
+ * of hidden_dropout (0 or 1 / (1 - p)), the z those of zoneout (1 or 0; in evaluation p).  With
+ * layer normalisation W_ih x and W_hh h are LN(W_ih x) * layer_norm_ih and LN(W_hh h) *
+ * layer_norm_hh, each over all 4H of a step's row, and N(c) = LN(c) * layer_norm_c +
+ * layer_norm_c_bias; else N(c) = c.
  *
  * Differentiable in x, h0, c0 and all weights; docs/lstm.md derives the backward pass.  Second
  * derivatives go through ag_lstm_composed.
  * Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone; not all gains of the layer
- * norm; a probability outside 0..1; layer_norm_eps < 0.
+ * norm, or its bias alone; a probability outside 0..1; layer_norm_eps < 0.
  *
  * S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997.
  * Forget gate: F. Gers, J. Schmidhuber and F. Cummins, Learning to Forget, Neural Computation
@@ -136,12 +138,12 @@ typedef struct {
  * as torch.nn.GRU has it, with r after the product.  Differentiable in everything, twice through
  * ag_gru_composed.  Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone.
  * K. Cho and others, Learning Phrase Representations using RNN Encoder-Decoder for Statistical
- * Machine Translation, EMNLP 2014; this form of n: cuDNN's, S. Chetlur and others,
- * arXiv:1410.0759, 2014. */
+ * Machine Translation, EMNLP 2014; this form of n: the paper's first version,
+ * arXiv:1406.1078v1. */
 AgRnnOutput ag_gru(AgVar x, AgVar h0, const AgRnnWeights *w, const AgRnnOptions *options);
 AgRnnOutput ag_gru_composed(AgVar x, AgVar h0, const AgRnnWeights *w, const AgRnnOptions *options);
 
-/* ---- plain recurrence -------------------------------------------------------------------------- */
+/* ---- plain recurrence ------------------------------------------------------------------------ */
 
 typedef enum { AG_RNN_TANH, AG_RNN_RELU } AgRnnNonlinearity;
 

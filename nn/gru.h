@@ -10,7 +10,8 @@
  *
  * The three parts of a parameter stand below each other in the order r, z, n: weight_ih [3H, I]
  * is W_ir, W_iz, W_in.  Names, order, both biases and r after the product (not before it, as in
- * the paper, where b_hn could not be told from b_in) are PyTorch's, so its state_dict fits.
+ * the published paper, where b_hn could not be told from b_in) are PyTorch's, so its state_dict
+ * fits.
  *
  * Gradient of one step, with g = dL/dh', by the sums inside the activations:
  *
@@ -22,8 +23,8 @@
  * a W_ih for x, g * z + u W_hh for h, a^T x for W_ih, u^T h for W_hh, a and u summed over the
  * batch for b_ih and b_hh.
  * K. Cho and others, Learning Phrase Representations using RNN Encoder-Decoder for Statistical
- * Machine Translation, EMNLP 2014; this form of n: S. Chetlur and others, cuDNN: Efficient
- * Primitives for Deep Learning, arXiv:1410.0759, 2014. */
+ * Machine Translation, EMNLP 2014; this form of n: the paper's first version,
+ * arXiv:1406.1078v1. */
 #ifndef NN_GRU_H
 #define NN_GRU_H
 #include "nn/rnn.h"

@@ -96,7 +96,7 @@ typedef struct {
     bool has_forget_bias; /* as of the cell, in all layers and directions */
     double forget_bias;
     const NnInit *init;   /* of weights and biases; NULL: uniform in +-1/sqrt(H), PyTorch's */
-    int64_t proj_size;    /* as of the cell, like the next seven */
+    int64_t proj_size;    /* as of the cell, like the next six */
     bool peepholes;
     bool coupled;
     bool layer_norm;

@@ -9,8 +9,8 @@ static int g_gate(const AgLstmCall *o) { return o->coupled ? 1 : 2; }
 static int o_gate(const AgLstmCall *o) { return o->coupled ? 2 : 3; }
 
 /* What the backward pass finds of a call: tensors of [rows, ..] hold the rows of every step in the
- * order of the steps (recurrent.h).  Where no gradient can be asked for, c_before and tanh_c hold
- * those of one step only. */
+ * order of the steps (recurrent.h).  Where no gradient can be asked for, hidden, c_before and
+ * tanh_c hold those of one step only. */
 typedef struct {
     AgRecurrentSize size;
     AgSteps steps;

@@ -107,8 +107,8 @@ void ag_recurrent_initial(const AgSteps *s, const Tensor *to, const Tensor *init
  * next give false with the error recorded when out of memory. */
 bool ag_recurrent_gradients(AgVjp *v, const AgSteps *s, const Tensor *da_ih, const Tensor *da_hh,
                             const Tensor *hidden);
-/* The gradient of in[role], where wanted: a^T b; the sum of rows of a; a itself [B, n] in the order of
- * the steps. */
+/* The gradient of in[role], where wanted: a^T b; the sum of rows of a; a itself [B, n] in the order
+ * of the steps. */
 bool ag_gradient_product(AgVjp *v, AgRole role, const Tensor *a, const Tensor *b);
 bool ag_gradient_sum(AgVjp *v, AgRole role, const Tensor *a);
 bool ag_gradient_state(AgVjp *v, const AgSteps *s, AgRole role, const Tensor *a);
