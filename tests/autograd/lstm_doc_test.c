@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "autograd/sequence.h"
+#include "nn/convert.h"
+#include "nn/lstm_trace.h"
 #include "tests/support/read_text.h"
 
 static AgTape *t;
@@ -97,6 +99,36 @@ Test(lstm_doc, every_result_of_a_backward_kernel_is_explained) {
         cr_expect_gt(results, 0, "%s", kernels[k]);
     }
     free(source);
+}
+
+#define FUNCTION(f) {"`" #f "`", (void (*)(void))(f)}
+static const struct {
+    const char *name;
+    void (*f)(void);
+} functions[] = {
+    FUNCTION(ag_lstm),            FUNCTION(ag_lstm_composed),  FUNCTION(ag_gru),
+    FUNCTION(ag_rnn),             FUNCTION(ag_tape_no_grad),   FUNCTION(nn_lstm),
+    FUNCTION(nn_lstm_cell),       FUNCTION(nn_lstm_make),      FUNCTION(nn_lstm_trace),
+    FUNCTION(nn_lstm_from_keras), FUNCTION(nn_lstm_to_keras),  FUNCTION(nn_lstm_from_onnx),
+    FUNCTION(nn_lstm_to_onnx),    FUNCTION(nn_gru_from_keras), FUNCTION(nn_rnn_from_keras),
+};
+
+/* Names before " in [" are those of quoted functions, which are looked up above. */
+Test(lstm_doc, every_public_function_it_names_is_there) {
+    char name[64];
+    int names = 0;
+    for (const char *at = strchr(doc, '`'); at; at = strchr(at + 1, '`')) {
+        if (strncmp(at, "`ag_", 4) != 0 && strncmp(at, "`nn_", 4) != 0) continue;
+        const char *end = strchr(at + 1, '`');
+        if (strncmp(end, "` in [", 6) == 0) continue;
+        cut(name, sizeof name, at, end + 1);
+        bool known = false;
+        for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
+            known |= functions[k].f && strcmp(functions[k].name, name) == 0;
+        cr_expect(known, "docs/lstm.md names %s", name);
+        names++;
+    }
+    cr_expect_geq(names, 20);
 }
 
 /* ---- the worked step ---- */
@@ -381,11 +413,27 @@ static void expect_printed(Printed *p) {
     free(p->text);
 }
 
+static void print_inputs(FILE *f) {
+    const char *const name[] = {"w", "u", "b"};
+    char beside[3][80];
+    snprintf(beside[0], sizeof beside[0], "x_1 = %g     x_2 = %g", inputs[X], inputs[X + 1]);
+    snprintf(beside[1], sizeof beside[1], "h_0 = %g   c_0 = %g", inputs[H0], inputs[C0]);
+    snprintf(beside[2], sizeof beside[2], "targets %g and %g", target[1], target[2]);
+    for (int p = 0; p < 3; p++) {
+        const double *row = inputs + GATES * p;
+        fprintf(f, "%-6s %4g  %4g  %4g  %4g         %s\n", name[p], row[0], row[1], row[2],
+                row[3], beside[p]);
+    }
+}
+
 Test(lstm_doc, the_example_shows_its_numbers) {
     Run r, v, d[2];
     Printed p;
     forward(&r, NULL, 0);
     run_library(&v, d);
+    begin(&p);
+    print_inputs(p.f);
+    expect_printed(&p);
     begin(&p);
     for (int n = 1; n <= STEPS; n++) print_forward(p.f, &r, n), fprintf(p.f, "\n");
     fprintf(p.f, "L = 1/2 (h_1 - 0.5)^2 + 1/2 (h_2 + 0.2)^2 = %.6f\n", v.loss);
@@ -410,6 +458,11 @@ Test(lstm_doc, the_two_ways_from_cell_to_cell_are_those_shown) {
     begin(&p);
     fprintf(p.f, "dc_2/dc_1 = %.6f - %.6f = %.6f", v[F], -gates, v[F] + gates);
     expect_printed(&p);
+    begin(&p);
+    fprintf(p.f, "f is about s(1) = %.2f, and twenty steps leave %.3f", s(1), pow(s(1), 20));
+    expect_printed(&p);
+    cr_expect_float_eq(pow(s(0), 20), 1e-6, 1e-7);
+    cr_expect_float_eq(pow(s(1) / s(0), 20), 2000, 50);
 }
 
 /* ---- the cost ---- */
