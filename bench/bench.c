@@ -37,6 +37,15 @@
 enum { WARM_UP = 2, MIN_STEPS = 5, MAX_STEPS = 100000, PEAK_SIZE = 768 };
 static const double peak_seconds = 0.5;
 
+/* One line on stdout.  Takes j, which may be NULL: false. */
+static bool write_json(json_t *j) {
+    bool ok = j && json_dumpf(j, stdout, JSON_REAL_PRECISION(6)) == 0;
+    json_decref(j);
+    printf("\n");
+    fflush(stdout);
+    return ok;
+}
+
 /* ---- the cases ---- */
 
 typedef struct {
@@ -205,11 +214,7 @@ static bool report(const Case *c, Timing timing, double peak) {
                           1e3 * timing.minimum, "n", timing.n, "gflops", gflops, "peak_share",
                           gflops / peak, "rss_mib", rss, "tokens_per_s", tokens, "isa",
                           tensor_isa_name(tensor_isa()), "gemm", tensor_gemm_config());
-    bool ok = j && json_dumpf(j, stdout, JSON_REAL_PRECISION(6)) == 0;
-    json_decref(j);
-    printf("\n");
-    fflush(stdout);
-    return ok;
+    return write_json(j);
 }
 
 static bool run_case(const Case *c, double budget, double peak) {
@@ -298,11 +303,7 @@ static bool report_varlen(const Varlen *m, VarlenTiming t) {
                           "directions", m->lstm.D, "ms_varied", 1e3 * t.varied, "ms_padded",
                           1e3 * t.padded, "ratio", ratio, "share_of_steps", share, "n", t.n, "isa",
                           tensor_isa_name(tensor_isa()));
-    bool ok = j && json_dumpf(j, stdout, JSON_REAL_PRECISION(6)) == 0;
-    json_decref(j);
-    printf("\n");
-    fflush(stdout);
-    return ok;
+    return write_json(j);
 }
 
 static bool run_varlen(double budget) {
@@ -386,11 +387,7 @@ static bool report_op(const SmallOp *op, TensorDtype dtype, Overhead o) {
                           op->name, "dtype", type, "ns_recorded", o.recorded, "ns_kernel", o.kernel,
                           "ns_overhead", o.recorded - o.kernel, "n", o.rounds, "isa",
                           tensor_isa_name(tensor_isa()));
-    bool ok = j && json_dumpf(j, stdout, JSON_REAL_PRECISION(6)) == 0;
-    json_decref(j);
-    printf("\n");
-    fflush(stdout);
-    return ok;
+    return write_json(j);
 }
 
 static bool run_op_overhead(double budget) {
