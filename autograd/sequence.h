@@ -77,8 +77,8 @@ typedef struct {
  * layer_norm_hh, each over all 4H of a step's row, and N(c) = LN(c) * layer_norm_c +
  * layer_norm_c_bias; else N(c) = c.
  *
- * Differentiable in x, h0, c0 and all weights; docs/lstm.md derives the backward pass.  Second
- * derivatives go through ag_lstm_composed.
+ * h0 and c0 may be {0} each by itself; options NULL: all zero.  Differentiable in x, h0, c0 and all
+ * weights; docs/lstm.md derives the backward pass.  Second derivatives go through ag_lstm_composed.
  * Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone; not all gains of the layer
  * norm, or its bias alone; a probability outside 0..1; layer_norm_eps < 0.
  *
@@ -98,14 +98,16 @@ typedef struct {
 AgLstmOutput ag_lstm(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
                      const AgLstmOptions *options);
 
-/* The variables of one step: i, f, g, o, c [B, H], h [B, H'], and the sums before the activations,
- * a [B, 4H], without the peepholes' part. */
+/* The variables of one step: i, f, g, o [B, H], the state that it hands on, c [B, H] and h [B, H']
+ * (c' and h' above), and the sums before the activations, a [B, 4H], without the peepholes' part.
+ * Coupled: a [B, 3H], and f is 1 - i. */
 typedef struct {
     AgVar a, i, f, g, o, c, h;
 } AgLstmStep;
 
-/* The same as a loop of ops: the reference.  steps, where not NULL, is [T]: what step t computed,
- * also of sequences that are finished by then. */
+/* The same as a loop of ops: the reference.  steps, where not NULL, is [T]: steps[t] is what the
+ * step that reads x[t] computed, with reverse too, also of sequences that have no such step.  A
+ * call that fails may leave it as it was. */
 AgLstmOutput ag_lstm_composed(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
                               const AgLstmOptions *options, AgLstmStep *steps);
 
@@ -135,8 +137,9 @@ typedef struct {
  *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
  *     h' = (1 - z) * n + z * h
  *
- * as torch.nn.GRU has it, with r after the product.  Differentiable in everything, twice through
- * ag_gru_composed.  Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone.
+ * as torch.nn.GRU has it, with r after the product.  options NULL: all zero.  Differentiable in x,
+ * h0 and all weights, twice through ag_gru_composed.
+ * Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone.
  * K. Cho and others, Learning Phrase Representations using RNN Encoder-Decoder for Statistical
  * Machine Translation, EMNLP 2014; this form of n: the paper's first version,
  * arXiv:1406.1078v1. */

@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
     int64_t I, H;
     NnLstmParams params; /* NAME.weight_ih, NAME.weight_hh, .. */
-    AgLstmOptions run;
+    AgLstmOptions run; /* of the options, those that ag_lstm takes: coupled, zoneout, .. */
 } NnLstmCell;
 
 typedef struct {
@@ -75,7 +75,8 @@ typedef struct {
 NnLstmCell nn_lstm_cell_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                              const NnLstmCellOptions *options);
 
-/* x [B, I], s.h [B, H'], s.c [B, H] -> h', c'.  Differentiable in x, h, c and parameters.
+/* x [B, I], s.h [B, H'], s.c [B, H] -> h', c'.  Both have to be there: zeros are ag_full's.
+ * Differentiable in x, h, c and parameters.
  * Fails (the tape's error; both results failed): shapes, dtypes. */
 NnLstmState nn_lstm_cell(const NnLstmCell *m, AgVar x, NnLstmState s);
 
@@ -140,12 +141,13 @@ typedef struct {
     AgVar cn; /* [L*D, B, H]:  .. of a reverse pass the state after step 0 */
 } NnLstmOutput;
 
-/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn, cn.  s gives h0 [L*D, B, H'] and c0 [L*D, B, H];
- * NULL: zeros.  lengths [B], the steps of each sequence, 0..T in any order; NULL: all T: beyond
- * them y is 0, hn and cn are the states at each sequence's own end, and reverse passes start
- * there.  Differentiable, any number of times, in x, h0, c0 and all parameters.
+/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn, cn.  s gives h0 [L*D, B, H'] and c0 [L*D, B, H],
+ * both; NULL: zeros.  lengths [B], the steps of each sequence, 0..T in any order; NULL: all T:
+ * beyond them x is not used, y is 0, hn and cn are the states at each sequence's own end, and
+ * reverse passes start there.  The array is read during the call.  Differentiable, any number of
+ * times, in x, h0, c0 and all parameters.
  * Fails (the tape's error, with scope; all results failed): x has not 3 axes or not size I; T is
- * 0; h0 or c0 of another shape; a length outside 0..T; dtypes differ. */
+ * 0; h0 or c0 missing or of another shape; a length outside 0..T; dtypes differ. */
 NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths);
 
 #ifdef __cplusplus

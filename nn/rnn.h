@@ -98,8 +98,8 @@ typedef struct {
 
 /* x [T, B, I] (batch_first: [B, T, I]) -> y, hn.  h0 [L*D, B, H]; {0}: zeros.  lengths [B], the
  * steps of each sequence, 0..T in any order; NULL: all T: beyond them x is not used, y is 0, hn
- * is the state at each sequence's own end, and reverse passes start there.  Differentiable, any
- * number of times, in x, h0 and all parameters.
+ * is the state at each sequence's own end, and reverse passes start there.  The array is read
+ * during the call.  Differentiable, any number of times, in x, h0 and all parameters.
  * Fails (the tape's error, with scope; both results failed): x has not 3 axes or not size I; T is
  * 0; h0 of another shape; a length outside 0..T; dtypes differ. */
 NnRnnOutput nn_rnn(const NnRnn *m, AgVar x, AgVar h0, const int64_t *lengths);
