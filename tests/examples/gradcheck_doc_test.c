@@ -11,6 +11,7 @@
 #include "examples/gradcheck/broken_cases.h"
 #include "examples/gradcheck/cases.h"
 #include "examples/gradcheck/swiglu.h"
+#include "nn/lstm.h"
 #include "tests/support/read_text.h"
 
 /* ---- the page's own programs ---- */
@@ -92,6 +93,34 @@ static bool check_my_function(FILE *out) {
     return ok;
 }
 
+typedef struct {
+    NnParamSet *set;
+    NnLstm lstm;
+} Encoder;
+
+/* The model as a function of its parameters and, after them, of x. */
+static int encode(AgTape *t, const AgVar *in, AgVar *y, void *context) {
+    const Encoder *m = context;
+    int n = nn_params_count(m->set);
+    for (int i = 0; i < n; i++) nn_param_bind(t, nn_params_at(m->set, i), in[i]);
+    y[0] = nn_lstm(&m->lstm, in[n], NULL, (int64_t[]){3, 1}).y;
+    return 1;
+}
+
+static bool check_my_model(FILE *out) {
+    NnParamSet *set = nn_params_new(TENSOR_F64, 1);
+    Encoder m = {set, nn_lstm_make(set, "lstm", 1, 2, &(NnLstmOptions){.bidirectional = true})};
+    double x[6] = {.3, -.7, 1.1, .4, -.2, .9};
+    Tensor in[9]; /* 4 parameters for each direction, and x */
+    for (int i = 0; i < 8; i++) in[i] = nn_params_at(set, i)->value;
+    in[8] = tensor_wrap(x, TENSOR_F64, 3, (int64_t[]){3, 2, 1});
+    GradcheckResult result;
+    bool ok = gradcheck(encode, &m, 9, in, NULL, &result);
+    fprintf(out, "%s\n", result.message);
+    nn_params_free(set);
+    return ok;
+}
+
 /* tanh at 0.5, as the checker differentiates it. */
 static bool show_error_bar(FILE *out) {
     double x = .5, exact = 1 - tanh(x) * tanh(x), d[3];
@@ -163,7 +192,7 @@ static char *everything_printed(void) {
     size_t size;
     FILE *out = open_memstream(&text, &size);
     cr_assert(check_cube() && check_my_op(out) && check_my_kernel(out) && check_my_function(out) &&
-              show_error_bar(out));
+              check_my_model(out) && show_error_bar(out));
     for (const GradcheckCase *c = broken_cases; c->name; c++) {
         GradcheckResult r;
         cr_assert(!c->run(&r), "%s passes", c->name);
