@@ -18,6 +18,7 @@
 
 #include "data/utf8.h"
 #include "data/vocab.h"
+#include "examples/support/options.h"
 #include "examples/support/program.h"
 #include "nn/embedding.h"
 #include "nn/lstm.h"
@@ -56,6 +57,8 @@ static bool two_layers(NnParamSet *set, AgTape *t) {
     NnLstmOutput out = nn_lstm(&lstm, x, &start, NULL);
 
     printf("1. nn.LSTM(%d, %d, %d), T = %d, B = %d\n\n", (int)I, (int)H, (int)L, (int)T, (int)B);
+    printf("T steps of B sequences, I numbers each, go through L layers of H units.  output has "
+           "all\nsteps of the last layer, hn and cn have the last step of all layers.\n\n");
     print("x [T, B, I]", x);
     print("output [T, B, H]", out.y);
     print("hn [L, B, H]", out.hn);
@@ -104,6 +107,8 @@ static bool characters(NnParamSet *set, AgTape *t, const char *text) {
     if (ok) {
         Tensor numbers = tensor_wrap(ids, TENSOR_I64, 1, &T);
         printf("\n2. %s, bidirectional, T = %d, B = 1\n\n", text, (int)T);
+        printf("D = 2 passes, from left to right and from right to left; the second ends at step "
+               "0.\ny has both side by side, hn and cn one after the other.\n\n");
         print_characters(text, n, ids);
         ok = both_directions(set, t, data_vocab_size(vocab), &numbers);
     } else {
@@ -114,7 +119,21 @@ static bool characters(NnParamSet *set, AgTape *t, const char *text) {
     return ok;
 }
 
-int main(void) {
+static int help(void) {
+    puts("usage: lstm_shapes\n\n"
+         "What goes into an LSTM and what comes out, and which axis is what: two layers as in\n"
+         "PyTorch's nn.LSTM(5, 6, 2), then both directions over the characters of a word.");
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static const ExampleOption none[] = {{0}};
+    TensorError error;
+    switch (example_options_read(none, argc, argv, &error)) {
+    case EXAMPLE_OPTIONS_WRONG: return example_refuse(program, error.message);
+    case EXAMPLE_OPTIONS_HELP: return example_end(program, help());
+    case EXAMPLE_OPTIONS_OK: break;
+    }
     NnParamSet *set = nn_params_new(TENSOR_F64, 1);
     AgTape *t = ag_tape_new();
     bool ok = t && two_layers(set, t) && characters(set, t, "我爱中国");

@@ -14,6 +14,10 @@ shapes_text=$(realpath "$(dirname "$0")/lstm_shapes.txt")
 run_program "$lstm_shapes"
 check 'lstm_shapes: status 0' is $status 0
 check 'lstm_shapes prints what is documented' diff "$shapes_text" out
+run_program "$lstm_shapes" --help
+check 'lstm_shapes --help ends with 0' is $status 0
+run_program "$lstm_shapes" --layers 3
+check 'lstm_shapes: an unknown option' one_line_error 2 lstm_shapes
 
 # ---- bptt ----
 
