@@ -32,7 +32,8 @@ typedef struct {
 } Options;
 
 static const struct argp_option option_list[] = {
-    {"save", 's', "FILE", 0, "draw new weights, run them, and write all to this file", 0},
+    {"save", 's', "BACK", 0, "give the LSTM new random weights, run it on the x of FILE, and write "
+     "all to the file BACK", 0},
     {"tolerance", 't', "X", 0, "largest difference allowed (1e-5; in f64 1e-13)", 0},
     {0},
 };
@@ -52,7 +53,7 @@ static error_t read_option(int key, char *text, struct argp_state *state) {
         o->file = text;
         return 0;
     case ARGP_KEY_END:
-        if (!o->file) argp_error(state, "no file");
+        if (!o->file) argp_error(state, "no FILE, which examples/interop/nn_lstm.py writes");
         return 0;
     }
     return ARGP_ERR_UNKNOWN;
