@@ -82,9 +82,10 @@ static int find_pass(const NnLstmTrace *trace, int layer, int direction, TensorE
     const char *why = trace_wrong(trace);
     if (why) tensor_error_set(error, "lstm trace: %s", why);
     else if (layer < 0 || layer >= trace->L)
-        tensor_error_set(error, "lstm trace: layer %d of %d", layer, trace->L);
+        tensor_error_set(error, "lstm trace: layer %d of %d, counted from 0", layer, trace->L);
     else if (direction < 0 || direction >= trace->D)
-        tensor_error_set(error, "lstm trace: direction %d of %d", direction, trace->D);
+        tensor_error_set(error, "lstm trace: direction %d of %d, counted from 0", direction,
+                         trace->D);
     else return layer * trace->D + direction;
     return -1;
 }
@@ -158,7 +159,8 @@ Tensor nn_lstm_trace_get(const NnLstmTrace *trace, TensorArena *a, int layer, in
     while (q < end && strcmp(q->name, name)) q++;
     Tensor x = tensor_nil();
     if (q == end) {
-        tensor_error_set(error, "lstm trace: no quantity \"%.32s\"", name);
+        tensor_error_set(error, "lstm trace: no quantity \"%.32s\": there are i f g o c h dh dc da",
+                         name);
     } else if (q->gradient && !has_gradients(trace)) {
         tensor_error_set(error, "lstm trace: \"%s\": no ag_backward has come to this LSTM", name);
     } else {
@@ -226,9 +228,10 @@ static bool all_norms(const States *x, int64_t t, const Tensor *norm, TensorErro
 static bool check_norms(const NnLstmTrace *trace, const char *state, int64_t t,
                         TensorError *error) {
     if (strcmp(state, "h") && strcmp(state, "c"))
-        return tensor_error_set(error, "lstm trace: no state \"%.32s\"", state);
+        return tensor_error_set(error, "lstm trace: no state \"%.32s\": wants h or c", state);
     if (t != NN_LSTM_TRACE_ALL && (t < 0 || t >= trace->T))
-        return tensor_error_set(error, "lstm trace: step %" PRId64 " of %" PRId64, t, trace->T);
+        return tensor_error_set(error, "lstm trace: step %" PRId64 " of %" PRId64
+                                ", counted from 0", t, trace->T);
     if (!trace->recorded)
         return tensor_error_set(error, "lstm trace: was made without gradients (ag_tape_no_grad)");
     return true;
@@ -377,8 +380,8 @@ static int make_panels(const NnLstmTrace *trace, TensorArena *a, const NnLstmTra
                        DataHeatMap map[N_PANELS], TensorError *error) {
     if (find_pass(trace, o->layer, o->direction, error) < 0) return -1;
     if (o->sequence < 0 || o->sequence >= trace->B) {
-        tensor_error_set(error, "lstm trace: sequence %" PRId64 " of %" PRId64, o->sequence,
-                         trace->B);
+        tensor_error_set(error, "lstm trace: sequence %" PRId64 " of %" PRId64 ", counted from 0",
+                         o->sequence, trace->B);
         return -1;
     }
     int n = 0;
