@@ -38,7 +38,10 @@ static bool shape(AgCall *c) {
     if (!check_options(c) || !divides(c, "H", weight->shape[0])) return false;
     if (!o->transposed && !divides(c, "I", x->shape[2])) return false;
     if (weight->shape[2] < 1) return ag_call_fail(c, "the weight's width is 0, wants 1 or more");
-    int64_t H = weight->shape[0], I = weight->shape[1] * o->groups;
+    int64_t H = weight->shape[0], I;
+    if (__builtin_mul_overflow(weight->shape[1], o->groups, &I))
+        return ag_call_fail(c, "%lld groups of %lld channels are too many", (long long)o->groups,
+                            (long long)weight->shape[1]);
     int64_t wanted = o->transposed ? H : I, size = o->transposed ? I : H;
     if (x->shape[2] != wanted)
         return ag_call_fail(c, "x has %lld channels, the weight and groups want %lld",
@@ -231,6 +234,7 @@ static bool weights_across(const Plan *p, const Tensor *w, const Tensor *x, cons
 /* dw (+)= the weight's gradient.  Fails (false): out of memory. */
 static bool correlate(const Options *o, const Tensor *dw, const Tensor *x, const Tensor *g,
                       bool accumulate, TensorArena *scratch) {
+    if (tensor_numel(dw) == 0) return true;
     const Plan p = plan_for(o, dw, g->shape[0]);
     Tensor to = by_tap(&p, dw), w = tensor_new(scratch, dw->dtype, 4, to.shape);
     if (tensor_is_nil(&w)) return false;
@@ -331,6 +335,7 @@ static const AgSample samples[] = {
     {"no rows", 3, {X(3, 0, 3), X(3, 1, 2), X(3)}, CONV(1, 3), NULL},
     {"no channels", 3, {X(3, 2, 0), X(4, 0, 2), X(4)}, CONV(1, 2), NULL},
     {"no results", 3, {X(3, 2, 3), X(0, 3, 2), X(0)}, CONV(1, 1), NULL},
+    {"nothing in very many groups", 3, {X(3, 2, 0), X(0, 0, 2), X(0)}, CONV(1, INT64_MAX), NULL},
     {0},
 };
 static const AgSample errors[] = {
@@ -341,6 +346,8 @@ static const AgSample errors[] = {
     {"groups of I", 2, {X(5, 2, 3), X(4, 2, 2)}, CONV(1, 2), "2 groups do not divide I = 3"},
     {"groups of H", 2, {X(5, 2, 4), X(3, 2, 2)}, CONV(1, 2), "2 groups do not divide H = 3"},
     {"no groups", 2, {X(5, 2, 4), X(3, 2, 2)}, CONV(1, -1), "groups is -1"},
+    {"too many groups", 2, {X(5, 2, 0), X(0, 4, 2)}, CONV(1, INT64_C(1) << 62),
+     "4611686018427387904 groups of 4 channels are too many"},
     {"dilation", 2, {X(5, 2, 3), X(4, 3, 2)}, CONV(-2, 1), "dilation is -2"},
     {"bias", 3, {X(5, 2, 3), X(4, 3, 2), X(3)}, CONV(1, 1), "wants a bias [H]"},
     {"x alone", 1, {X(5, 2, 3)}, CONV(1, 1), "wants x, weight and perhaps bias"},
@@ -360,6 +367,7 @@ static const AgSample weight_samples[] = {
     {"no steps", 2, {X(0, 2, 3), X(0, 2, 4)}, WEIGHT(2, 1, 1), NULL},
     {"no rows", 2, {X(3, 0, 3), X(3, 0, 3)}, WEIGHT(2, 1, 3), NULL},
     {"no channels", 2, {X(3, 2, 0), X(3, 2, 4)}, WEIGHT(2, 1, 1), NULL},
+    {"nothing in very many groups", 2, {X(3, 2, 0), X(3, 2, 0)}, WEIGHT(2, 1, INT64_MAX), NULL},
     {0},
 };
 static const AgSample weight_errors[] = {
