@@ -28,11 +28,12 @@ static bool value(AgCall *c) {
            ag_call_fail(c, "out of memory");
 }
 
-/* gin[i] = a b, straight into the gradient's own buffer where there is one. */
+/* gin[i] = a b, straight into the gradient's own buffer where there is one.  a or b failed where
+ * there was no memory for a view. */
 static bool product(AgVjp *v, int i, AgVar a, AgVar b) {
     const Tensor *into = ag_vjp_into(v, i);
     const Tensor *x = ag_value(v->in[i]), *g = ag_value(v->gout[0]);
-    if (into && x->ndim == g->ndim) {
+    if (into && ag_ok(a) && ag_ok(b) && x->ndim == g->ndim) {
         bool broadcast = false;
         for (int d = 0; d < g->ndim - 2; d++) broadcast |= x->shape[d] != g->shape[d];
         if (!broadcast) {

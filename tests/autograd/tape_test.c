@@ -357,6 +357,28 @@ Test(tape, keeps_to_its_memory_limit_in_every_arena) {
     }
 }
 
+/* The second rule fails for x, and has a buffer to add w's gradient into. */
+Test(tape, a_rule_that_runs_out_of_memory_does_not_go_on) {
+    int failed = 0;
+    bool ended = false;
+    for (size_t limit = 1 << 22; !ended; limit += limit / 8) {
+        AgTape *small = ag_tape_new();
+        ag_tape_set_memory_limit(small, limit);
+        AgVar x[2], w = ag_full(small, TENSOR_F64, 2, (int64_t[]){256, 1}, 1), y[2], gx[3];
+        for (int i = 0; i < 2; i++) {
+            x[i] = ag_full(small, TENSOR_F64, 2, (int64_t[]){1024, 256}, 1);
+            y[i] = ag_matmul(x[i], w);
+        }
+        AgVar sum = ag_sum(ag_add(y[0], y[1]), AG_ALL_AXES, false);
+        ended = ag_grad(sum, (AgVar){0}, 3, (AgVar[]){x[0], x[1], w}, gx, false);
+        cr_assert(ended || strstr(ag_tape_error(small), "out of memory"), "%s",
+                  ag_tape_error(small));
+        failed += !ended;
+        ag_tape_free(small);
+    }
+    cr_expect_gt(failed, 3);
+}
+
 Test(tape, an_error_stays_one_line_with_its_reason_whatever_the_scope) {
     char name[600];
     memset(name, 'x', sizeof name);
