@@ -39,14 +39,15 @@ static void mark_linear(Marks *marks, double low, double high) {
         add_mark(marks, k * step + 0.0); /* + 0: no -0 */
 }
 
-/* Multiples 1 to 9 of powers of ten, those in the text; low and high are logarithms. */
+/* Multiples 1 to 9 of powers of ten, those in the text; low and high are logarithms.  Below the
+ * smallest number, where only the margin reaches, there are none. */
 static void mark_multiples(Marks *marks, double low, double high, const char *multiples) {
     int every = 1 + (int)((high - low) / 8);
     marks->n = 0;
     for (double k = floor(low / every) * every; k <= high; k += every)
         for (const char *m = multiples; *m; m++) {
             double u = k + log10(*m - '0');
-            if (u >= low - 1e-9 && u <= high + 1e-9)
+            if (u >= low - 1e-9 && u <= high + 1e-9 && pow(10, k) > 0)
                 add_mark(marks, (*m - '0') * pow(10, k));
         }
 }
@@ -362,7 +363,8 @@ static uint32_t cell_colour(double value, double low, double high) {
     if (isnan(value))
         return NO_VALUE;
     value = fmin(fmax(value, low), high);
-    return scale_colour((value / 2 - low / 2) / (high / 2 - low / 2)); /* halves: no overflow */
+    double size = fmax(fabs(low), fabs(high)); /* without it, overflow or a difference of 0 */
+    return scale_colour((value / size - low / size) / (high / size - low / size));
 }
 
 static void find_range(const DataHeatMap *p, double *low, double *high) {

@@ -132,6 +132,7 @@ Test(plot, axes_are_marked_at_round_numbers) {
         {3, 5, true, {"3", "4", "5"}, {"2", "3.5"}},
         {4.1, 4.7, true, {"4.1", "4.2", "4.6"}, {"4", "5"}},
         {1e-290, 1e290, true, {"1"}, {"10", "0.1"}},
+        {DBL_TRUE_MIN, 1e300, true, {"1"}, {"0"}},
         {7, 7, false, {"7"}, {NULL}},
         {7, 7, true, {"5", "10"}, {NULL}},
         {0, 0, false, {"0"}, {NULL}},
@@ -284,16 +285,18 @@ Test(plot, colours_diverge_from_the_middle_of_the_range) {
     cr_assert(of_data[0] == colour[0] && of_data[1] == colour[3]);
     free(svg);
 
-    double zeros[] = {0, 0}, huge[] = {-DBL_MAX, DBL_MAX};
+    double zeros[] = {0, 0}, ends[][2] = {{-DBL_MAX, DBL_MAX}, {-DBL_TRUE_MIN, DBL_TRUE_MIN}};
     panel.values = matrix(zeros, 2, 1);
     svg = maps(1, &panel, NULL);
     cr_assert(shows(svg, "1") && shows(svg, "-1"));
     free(svg);
-    panel.values = matrix(huge, 2, 1);
-    svg = maps(1, &panel, NULL);
-    cell_colours(svg, 2, of_data);
-    cr_assert(of_data[0] == colour[0] && of_data[1] == colour[4], "no overflow");
-    free(svg);
+    for (int i = 0; i < 2; i++) {
+        panel.values = matrix(ends[i], 2, 1);
+        svg = maps(1, &panel, NULL);
+        cell_colours(svg, 2, of_data);
+        cr_assert(of_data[0] == colour[0] && of_data[1] == colour[4], "no overflow, no 0 / 0");
+        free(svg);
+    }
 }
 
 Test(plot, panels_share_the_columns_and_their_labels) {
