@@ -87,7 +87,8 @@ const char *ag_recurrent_check(const AgRecurrent *o, int n_in, const Tensor *con
     int64_t H = w_ih->shape[0] / gates, out = H;
     if (ag_has(o, AG_W_HR)) {
         const Tensor *w_hr = in[ag_role(o, AG_W_HR)];
-        out = w_hr->ndim == 2 ? w_hr->shape[0] : 0;
+        if (w_hr->ndim != 2) return "expected weight_hr [H',H]";
+        out = w_hr->shape[0];
     }
     *s = (AgRecurrentSize){x->shape[0], x->shape[1], x->shape[2], H, out};
     int64_t all = gates * H;
@@ -360,7 +361,7 @@ bool ag_loop_begin(AgLoop *l, const char *name, AgTape *t, int n_in, const AgVar
     const Tensor *values[AG_ROLES];
     char buf[AG_REASON_SIZE];
     for (int i = 0; i < n_in; i++) {
-        if (!ag_ok(ag_alias(in[i]))) return false; /* a stale handle is recorded */
+        if (!ag_check_var(t, name, i, in[i])) return false;
         values[i] = ag_value(in[i]);
     }
     *l = (AgLoop){.t = t, .o = o, .outer_step = t->scope[t->open_scope].step};
