@@ -192,7 +192,7 @@ void tensor_layer_norm_backward(const Tensor *dx, const Tensor *dweight, const T
 /* ---- gates of recurrent layers ---- */
 
 /* Each takes matrices [rows, n] and leaves matrices, in one pass; s is the logistic function.
- * F32 tanh is within 3.5 ULP here, where the rest of the library has 1.0. */
+ * tanh is within 3.5 ULP here, where the rest of the library has 1.0. */
 typedef enum {
     TENSOR_LSTM_CELL,             /* a_i, a_f, a_g, c -> i = s(a_i), f = s(a_f), g = tanh(a_g),
                                      c' = f c + i g */
