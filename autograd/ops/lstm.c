@@ -318,11 +318,6 @@ static Tensor room(Backward *b, int64_t rows, int64_t n) {
     return tensor_new(b->v->scratch, b->m->dtype, 2, (int64_t[]){rows, n});
 }
 
-static bool out_of_memory(AgVjp *v) {
-    ag_fail(v->tape, "%s: out of memory", v->op->name);
-    return false;
-}
-
 /* c~ of all rows, from the gates. */
 static void cell_again(const Backward *b, const Tensor *c) {
     const Lstm *m = b->m;
@@ -359,7 +354,7 @@ static bool make_gradients(Backward *b) {
                             &b->dproduct_hh, &b->dh_new,  &b->dc_normed, &b->c_new,
                             &b->dh_before, &b->dc_before, &b->dcell_out, &b->dc_new};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
-        if (tensor_is_nil(made[i])) return out_of_memory(v);
+        if (tensor_is_nil(made[i])) return ag_vjp_out_of_memory(v);
     if (b->c_new.shape[0]) cell_again(b, &b->c_new);
     return true;
 }
@@ -383,7 +378,7 @@ static bool back_through_h(Backward *b, int64_t n, const Tensor *dh, Tensor *dce
     if (!given(b, AG_W_HR)) return true;
     *dcell_out = head(&b->dcell_out, rows);
     return tensor_gemm(1, &dh_new, &b->part[AG_W_HR], 0, dcell_out, b->v->scratch) ||
-           out_of_memory(b->v);
+           ag_vjp_out_of_memory(b->v);
 }
 
 /* Through cell_out = o * tanh(N(c~)): da_o, and dc~ with what c' = z_c * c + (1 - z_c) * c~
@@ -454,7 +449,7 @@ static bool back_through_hidden(Backward *b, int64_t n, const Tensor *dh) {
                                    &b->part[AG_NORM_HH]);
     }
     if (!tensor_gemm(1, &dproduct, &b->part[AG_W_HH], 0, dh, b->v->scratch))
-        return out_of_memory(b->v);
+        return ag_vjp_out_of_memory(b->v);
     if (!tensor_is_nil(&m->mask)) {
         Tensor mask = head(&m->mask, rows);
         tensor_binary(TENSOR_MUL, dh, dh, &mask);
@@ -484,7 +479,7 @@ static bool gain_gradient(Backward *b, AgRole role, const Tensor *g, const Tenso
                           const Tensor *stats) {
     if (!ag_gradient_needed(b->v, role)) return true;
     Tensor sums = tensor_new(b->v->scratch, TENSOR_F64, 1, &x->shape[1]);
-    if (tensor_is_nil(&sums)) return out_of_memory(b->v);
+    if (tensor_is_nil(&sums)) return ag_vjp_out_of_memory(b->v);
     Tensor dgain = ag_vjp_raw(b->v, ag_role(&b->o->base, role));
     if (tensor_is_nil(&dgain)) return false;
     tensor_layer_norm_backward(NULL, &sums, NULL, g, x, stats, &b->part[role]);
@@ -506,7 +501,7 @@ static bool peephole_gradients(Backward *b) {
     int64_t H = m->size.H;
     if (!ag_gradient_needed(b->v, AG_PEEPHOLE)) return true;
     Tensor terms = room(b, m->steps.rows, H);
-    if (tensor_is_nil(&terms)) return out_of_memory(b->v);
+    if (tensor_is_nil(&terms)) return ag_vjp_out_of_memory(b->v);
     Tensor dp = ag_vjp_raw(b->v, ag_role(&b->o->base, AG_PEEPHOLE));
     if (tensor_is_nil(&dp)) return false;
     int last = o_gate(b->o) - 1;
@@ -524,7 +519,7 @@ static bool projection_gradient(Backward *b) {
     const Lstm *m = b->m;
     if (!ag_gradient_needed(b->v, AG_W_HR)) return true;
     Tensor cell_out = room(b, m->steps.rows, m->size.H);
-    if (tensor_is_nil(&cell_out)) return out_of_memory(b->v);
+    if (tensor_is_nil(&cell_out)) return ag_vjp_out_of_memory(b->v);
     Tensor o = ag_gate(&m->gates, o_gate(b->o), m->size.H);
     tensor_binary(TENSOR_MUL, &cell_out, &o, &m->tanh_c);
     return ag_gradient_product(b->v, AG_W_HR, &b->dh_new, &cell_out);
@@ -535,7 +530,7 @@ static bool input_gradients(Backward *b) {
     const Lstm *m = b->m;
     if (given(b, AG_NORM_IH)) {
         Tensor dproduct = room(b, m->steps.rows, m->gates.shape[1]);
-        if (tensor_is_nil(&dproduct)) return out_of_memory(b->v);
+        if (tensor_is_nil(&dproduct)) return ag_vjp_out_of_memory(b->v);
         tensor_layer_norm_backward(&dproduct, NULL, NULL, &b->da, &m->product_ih, &m->stats_ih,
                                    &b->part[AG_NORM_IH]);
         b->da = dproduct;
@@ -549,7 +544,7 @@ static bool vjp(AgVjp *v) {
     Backward b = {.v = v, .o = o, .m = m};
     const Tensor *in[AG_ROLES];
     for (int i = 0; i < v->n_in; i++) in[i] = ag_value(v->in[i]);
-    if (!ag_recurrent_dense(v->scratch, &o->base, in, b.part)) return out_of_memory(v);
+    if (!ag_recurrent_dense(v->scratch, &o->base, in, b.part)) return ag_vjp_out_of_memory(v);
     if (!make_gradients(&b)) return false;
     for (int64_t n = m->size.T - 1; n >= 0; n--)
         if (m->steps.active[n] > 0 && !back_step(&b, n)) return false;

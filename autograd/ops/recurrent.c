@@ -268,7 +268,7 @@ bool ag_gradient_needed(const AgVjp *v, AgRole role) {
     return ag_has(o, role) && v->need[ag_role(o, role)];
 }
 
-static bool out_of_memory(AgVjp *v) {
+bool ag_vjp_out_of_memory(AgVjp *v) {
     ag_fail(v->tape, "%s: out of memory", v->op->name);
     return false;
 }
@@ -279,7 +279,7 @@ bool ag_gradient_product(AgVjp *v, AgRole role, const Tensor *a, const Tensor *b
     const Tensor *into = ag_vjp_into(v, i);
     Tensor g = into ? *into : ag_vjp_raw(v, i), a_t = tensor_transpose(a, 0, 1);
     if (tensor_is_nil(&g)) return false;
-    return tensor_gemm(1, &a_t, b, into != NULL, &g, v->scratch) || out_of_memory(v);
+    return tensor_gemm(1, &a_t, b, into != NULL, &g, v->scratch) || ag_vjp_out_of_memory(v);
 }
 
 bool ag_gradient_sum(AgVjp *v, AgRole role, const Tensor *a) {
@@ -307,9 +307,9 @@ static bool gradient_of_x(AgVjp *v, const AgSteps *s, const Tensor *da) {
     Tensor dx = ag_vjp_raw(v, 0);
     if (tensor_is_nil(&dx)) return false;
     Tensor rows = ag_steps_result(v->scratch, s, &dx);
-    if (tensor_is_nil(&rows)) return out_of_memory(v);
+    if (tensor_is_nil(&rows)) return ag_vjp_out_of_memory(v);
     const Tensor *w_ih = ag_value(v->in[ag_role(v->options, AG_W_IH)]);
-    if (!tensor_gemm(1, da, w_ih, 0, &rows, v->scratch)) return out_of_memory(v);
+    if (!tensor_gemm(1, da, w_ih, 0, &rows, v->scratch)) return ag_vjp_out_of_memory(v);
     ag_steps_finish(s, &dx, &rows);
     return true;
 }
@@ -318,7 +318,7 @@ bool ag_recurrent_gradients(AgVjp *v, const AgSteps *s, const Tensor *da_ih, con
                             const Tensor *hidden) {
     if (ag_gradient_needed(v, AG_W_IH)) {
         Tensor x = ag_steps_rows(v->scratch, s, ag_value(v->in[0]));
-        if (tensor_is_nil(&x)) return out_of_memory(v);
+        if (tensor_is_nil(&x)) return ag_vjp_out_of_memory(v);
         if (!ag_gradient_product(v, AG_W_IH, da_ih, &x)) return false;
     }
     return gradient_of_x(v, s, da_ih) && ag_gradient_product(v, AG_W_HH, da_hh, hidden);

@@ -102,6 +102,9 @@ bool ag_recurrent_dense(TensorArena *a, const AgRecurrent *o, const Tensor *cons
 /* The state h0 or c0 in the order of the steps, or zeros. */
 void ag_recurrent_initial(const AgSteps *s, const Tensor *to, const Tensor *initial);
 
+/* Records that, as "NAME: out of memory"; false. */
+bool ag_vjp_out_of_memory(AgVjp *v);
+
 /* The gradients of x, weight_ih and weight_hh from those of the products W_ih x and W_hh h of all
  * rows, da_ih and da_hh [rows, gates H], and hidden [rows, H'], the h of the second.  This and the
  * next give false with the error recorded when out of memory. */

@@ -75,11 +75,6 @@ bool ag_rnn_value(AgCall *c, const AgRnnKind *kind) {
 
 /* ---- backward ---- */
 
-static bool out_of_memory(AgVjp *v) {
-    ag_fail(v->tape, "%s: out of memory", v->op->name);
-    return false;
-}
-
 /* dh: of the last state, then of the first. */
 static bool back_steps(AgVjp *v, const AgRnnKind *kind, const Tensor *dy, const Tensor *dh,
                        const Tensor *dx_sum, const Tensor *dy_sum) {
@@ -94,7 +89,7 @@ static bool back_steps(AgVjp *v, const AgRnnKind *kind, const Tensor *dy, const 
         Tensor dx = ag_step_rows(s, dx_sum, n), dsum = ag_step_rows(s, dy_sum, n);
         tensor_accumulate(&d, &out);
         bool past = kind->back(v->options, &x, &kept, &hidden, &d, &dx, &dsum);
-        if (!tensor_gemm(1, &dsum, w_hh, past, &d, v->scratch)) return out_of_memory(v);
+        if (!tensor_gemm(1, &dsum, w_hh, past, &d, v->scratch)) return ag_vjp_out_of_memory(v);
     }
     return true;
 }
@@ -109,7 +104,7 @@ bool ag_rnn_vjp(AgVjp *v, const AgRnnKind *kind) {
     if (!kind->same_sums) dy_sum = tensor_new(v->scratch, dtype, 2, all);
     if (tensor_is_nil(&dy) || tensor_is_nil(&dh) || tensor_is_nil(&dx_sum) ||
         tensor_is_nil(&dy_sum))
-        return out_of_memory(v);
+        return ag_vjp_out_of_memory(v);
     return back_steps(v, kind, &dy, &dh, &dx_sum, &dy_sum) &&
            ag_gradient_state(v, &m->steps, AG_H0, &dh) &&
            ag_gradient_sum(v, AG_B_IH, &dx_sum) && ag_gradient_sum(v, AG_B_HH, &dy_sum) &&
