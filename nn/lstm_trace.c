@@ -51,7 +51,7 @@ NnLstmTrace nn_lstm_trace(const NnLstm *m, AgVar x, const NnLstmState *s,
     AgTape *t = x.tape;
     AgVar none = {t, 0, 0};
     bool batch_first = m->options.batch_first;
-    NnLstmTrace trace = {.out = {none, none, none}, .T = ag_dim(x, batch_first),
+    NnLstmTrace trace = {.out = {none, none, none}, .made = none, .T = ag_dim(x, batch_first),
                          .B = ag_dim(x, !batch_first), .H = m->H, .L = m->L, .D = m->D,
                          .coupled = m->options.coupled, .name = m->name};
     size_t n = (size_t)m->L * (size_t)m->D * (size_t)trace.T;
@@ -63,7 +63,9 @@ NnLstmTrace nn_lstm_trace(const NnLstm *m, AgVar x, const NnLstmState *s,
     trace.lengths = keep_lengths(t, lengths, trace.T, trace.B);
     trace.step = steps;
     trace.recorded = !ag_tape_is_no_grad(t);
-    if (ag_tape_ok(t)) trace.out = out;
+    if (!ag_tape_ok(t)) return trace;
+    trace.out = out;
+    trace.made = out.y;
     return trace;
 }
 
@@ -71,7 +73,7 @@ NnLstmTrace nn_lstm_trace(const NnLstm *m, AgVar x, const NnLstmState *s,
 
 /* NULL, or why nothing can be read from the trace. */
 static const char *trace_wrong(const NnLstmTrace *trace) {
-    AgVar y = trace->out.y;
+    AgVar y = trace->made;
     if (ag_ok(y)) return NULL;
     if (y.tape && !y.id && !ag_tape_ok(y.tape)) return ag_tape_error(y.tape);
     return y.id ? "a stale trace (from before a reset or release)" : "a trace that failed";

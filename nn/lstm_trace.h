@@ -33,6 +33,8 @@ typedef struct {
     const char *name;       /* the layer's */
     const int64_t *lengths; /* [B] */
     const AgLstmStep *step; /* [L*D*T]: step t of pass k = l * D + d is step[k * T + t] */
+    AgVar made;             /* out.y at first, live as long as the trace is: a release that keeps
+                               out.y changes only that */
 } NnLstmTrace;
 
 /* nn_lstm(m, x, s, lengths), and a record of it.  Every a, c and h is watched (ag_watch), under

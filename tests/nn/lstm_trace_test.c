@@ -667,6 +667,12 @@ Test(lstm_trace, a_trace_that_failed_says_so) {
     trace = trace_of(&w, t);
     ag_tape_reset(t);
     expect_all_fail(&trace, w.arena, "stale");
+
+    ag_tape_reset(t);
+    AgTapeMark mark = ag_tape_mark(t);
+    trace = trace_of(&w, t);
+    cr_assert(ag_tape_release(t, mark, 1, &trace.out.y));
+    expect_all_fail(&trace, w.arena, "stale");
     end(&w, t);
 }
 
