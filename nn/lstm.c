@@ -23,6 +23,9 @@ static bool check_parts(NnParamSet *set, const char *kind, const char *name,
     else if (o->has_forget_bias && o->coupled)
         nn_params_fail(set, "%s %.200s: a forget bias, but coupled gates have no forget gate",
                        kind, name);
+    else if (o->forget_bias != 0 && !o->has_forget_bias)
+        nn_params_fail(set, "%s %.200s: forget_bias %g, but no has_forget_bias", kind, name,
+                       o->forget_bias);
     else if (!(o->layer_norm_eps >= 0))
         nn_params_fail(set, "%s %.200s: layer_norm_eps %g is below 0", kind, name,
                        o->layer_norm_eps);

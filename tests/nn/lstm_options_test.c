@@ -268,6 +268,7 @@ Test(lstm_options, wrong_options_are_one_line_each) {
         {{.proj_size = H}, "projection size 5"},
         {{.has_forget_bias = true, .no_bias = true}, "a forget bias, but no biases"},
         {{.has_forget_bias = true, .coupled = true}, "no forget gate"},
+        {{.forget_bias = 1}, "forget_bias 1, but no has_forget_bias"},
         {{.layer_norm_eps = 1e-3}, "layer_norm_eps, but no layer_norm"},
         {{.layer_norm = true, .layer_norm_eps = -1}, "layer_norm_eps -1"},
         {{.layer_norm = true, .layer_norm_eps = NAN}, "layer_norm_eps nan"},
@@ -278,9 +279,9 @@ Test(lstm_options, wrong_options_are_one_line_each) {
         const NnLstmOptions *o = &cases[i].o;
         const NnLstmCellOptions cell = {
             .no_bias = o->no_bias, .has_forget_bias = o->has_forget_bias,
-            .proj_size = o->proj_size, .coupled = o->coupled, .layer_norm = o->layer_norm,
-            .layer_norm_eps = o->layer_norm_eps, .zoneout_h = o->zoneout_h,
-            .zoneout_c = o->zoneout_c};
+            .forget_bias = o->forget_bias, .proj_size = o->proj_size, .coupled = o->coupled,
+            .layer_norm = o->layer_norm, .layer_norm_eps = o->layer_norm_eps,
+            .zoneout_h = o->zoneout_h, .zoneout_c = o->zoneout_c};
         NnParamSet *a = nn_params_new(TENSOR_F64, 7), *b = nn_params_new(TENSOR_F64, 7);
         cr_expect(!nn_lstm_make(a, "rnn", I, H, o).layer);
         NnLstmCell m = nn_lstm_cell_make(b, "one", I, H, &cell);
