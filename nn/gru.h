@@ -24,7 +24,8 @@
  * batch for b_ih and b_hh.
  * K. Cho and others, Learning Phrase Representations using RNN Encoder-Decoder for Statistical
  * Machine Translation, EMNLP 2014; this form of n: the paper's first version,
- * arXiv:1406.1078v1. */
+ * arXiv:1406.1078v1.  Layers, directions and the dropout between layers: the papers that
+ * nn/lstm.h names. */
 #ifndef NN_GRU_H
 #define NN_GRU_H
 #include "nn/rnn.h"
@@ -57,7 +58,8 @@ typedef struct {
     bool bidirectional; /* D = 2: each layer has a second pass, from the last step to the first */
     bool no_bias;
     bool batch_first;   /* x and y are [B, T, ..] */
-    double dropout;     /* of the outputs of all layers but the last, in training */
+    double dropout;     /* of the outputs of all layers but the last, in training: of one layer
+                           none */
     const NnInit *init; /* of weights and biases; NULL: uniform in +-1/sqrt(H), PyTorch's */
     bool composed;      /* run the textbook's loop of ops instead of the sequence op: slower, the
                            same result */

@@ -70,8 +70,8 @@ typedef struct {
 
 /* A cell for inputs of size I and a state of size H; options NULL: all zero.
  * Fails (the set's error): nn_param's; a size below 0; proj_size outside 0..H-1; a forget bias
- * without biases or with coupled gates; a probability outside 0..1; a negative layer_norm_eps, or
- * one without layer_norm. */
+ * without biases or with coupled gates, or one other than 0 without has_forget_bias; a probability
+ * outside 0..1; a negative layer_norm_eps, or one without layer_norm. */
 NnLstmCell nn_lstm_cell_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                              const NnLstmCellOptions *options);
 
@@ -89,11 +89,16 @@ typedef struct {
 } NnLstmLayer;
 
 typedef struct {
-    int num_layers;       /* L; 0 means 1 */
-    bool bidirectional;   /* D = 2: each layer has a second pass, from the last step to the first */
+    int num_layers;       /* L; 0 means 1 (A. Graves, A. Mohamed and G. Hinton, Speech Recognition
+                             with Deep Recurrent Neural Networks, ICASSP 2013) */
+    bool bidirectional;   /* D = 2: each layer has a second pass, from the last step to the first
+                             (M. Schuster and K. Paliwal, Bidirectional Recurrent Neural Networks,
+                             IEEE Transactions on Signal Processing 45(11), 1997) */
     bool no_bias;
     bool batch_first;     /* x and y are [B, T, ..] */
-    double dropout;       /* of the outputs of all layers but the last, in training */
+    double dropout;       /* of the outputs of all layers but the last, in training: of one layer
+                             none (W. Zaremba, I. Sutskever and O. Vinyals, Recurrent Neural
+                             Network Regularization, arXiv:1409.2329, 2014) */
     bool has_forget_bias; /* as of the cell, in all layers and directions */
     double forget_bias;
     const NnInit *init;   /* of weights and biases; NULL: uniform in +-1/sqrt(H), PyTorch's */

@@ -9,7 +9,8 @@
  * dL/dh' and d = g * (1 - h'^2) (AG_RNN_RELU: g where h' > 0, else 0), the gradient of the sum
  * inside: d W_ih for x, d W_hh for h, d^T x for W_ih, d^T h for W_hh, d summed over the batch for
  * each bias.
- * J. L. Elman, Finding Structure in Time, Cognitive Science 14, 1990. */
+ * J. L. Elman, Finding Structure in Time, Cognitive Science 14, 1990; layers, directions and the
+ * dropout between layers: the papers that nn/lstm.h names. */
 #ifndef NN_RNN_H
 #define NN_RNN_H
 #include "autograd/sequence.h"
@@ -65,7 +66,8 @@ typedef struct {
     bool bidirectional; /* D = 2: each layer has a second pass, from the last step to the first */
     bool no_bias;
     bool batch_first;   /* x and y are [B, T, ..] */
-    double dropout;     /* of the outputs of all layers but the last, in training */
+    double dropout;     /* of the outputs of all layers but the last, in training: of one layer
+                           none */
     const NnInit *init; /* of weights and biases; NULL: uniform in +-1/sqrt(H), PyTorch's */
     bool composed;      /* run the textbook's loop of ops instead of the sequence op: slower, the
                            same result */
