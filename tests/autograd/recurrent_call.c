@@ -267,18 +267,30 @@ CallResult call_run(const Call *c, AgTape *t, const CallData *d, int order) {
 
 /* ---- comparing ---- */
 
-double call_distance(const Tensor *got, const Tensor *want) {
+/* Of each element by its own size, or at least by `size`. */
+static double distance_by(const Tensor *got, const Tensor *want, double size) {
     if (!tensor_same_shape(got, want)) return HUGE_VAL;
     double worst = 0;
     for (int64_t e = 0; e < tensor_numel(want); e++) {
-        double g = tensor_get(got, e), w = tensor_get(want, e), d = fabs(g - w) / (1 + fabs(w));
-        if (isnan(g) && isnan(w)) continue;
+        double w = tensor_get(want, e), d = fabs(tensor_get(got, e) - w);
+        d /= 1 + fmax(fabs(w), size);
         worst = d <= worst ? worst : isnan(d) ? HUGE_VAL : d;
     }
     return worst;
 }
 
-double call_difference(const CallResult *got, const CallResult *want, const char **name) {
+double call_distance(const Tensor *got, const Tensor *want) { return distance_by(got, want, 0); }
+
+double call_distance_by_largest(const Tensor *got, const Tensor *want) {
+    double largest = 0;
+    for (int64_t e = 0; e < tensor_numel(want); e++)
+        largest = fmax(largest, fabs(tensor_get(want, e)));
+    return distance_by(got, want, largest);
+}
+
+double call_difference(const CallResult *got, const CallResult *want,
+                       double (*distance)(const Tensor *got, const Tensor *want),
+                       const char **name) {
     double worst = 0;
     *name = "nothing";
     for (int i = 0; i < CALL_OUT + CALL_PARTS + CALL_PARTS + CALL_OUT; i++) {
@@ -287,7 +299,7 @@ double call_difference(const CallResult *got, const CallResult *want, const char
                                                                : &got->grad2[second];
         const Tensor *w = part < 0 ? &want->out[i] : second < 0 ? &want->grad[part]
                                                                 : &want->grad2[second];
-        double d = call_distance(g, w);
+        double d = distance(g, w);
         if (!(d > worst)) continue;
         worst = d;
         *name = part < 0 ? out_names[i] : part_names[second < 0 ? part : second];

@@ -81,10 +81,15 @@ CallResult call_run(const Call *c, AgTape *t, const CallData *d, int order);
 
 /* ---- comparing ---- */
 
-/* The largest |got - want| / (1 + |want|); infinity where shapes differ or one alone is NaN. */
+/* The largest |got - want| / (1 + |want|); infinity where shapes differ, or for NaN. */
 double call_distance(const Tensor *got, const Tensor *want);
-/* The largest over all results, and its name. */
-double call_difference(const CallResult *got, const CallResult *want, const char **name);
+/* The same by the largest element of want, 1 + max |want|: where those of a tensor are sums of
+ * terms of that size. */
+double call_distance_by_largest(const Tensor *got, const Tensor *want);
+/* The largest of one of them over all results, and its name. */
+double call_difference(const CallResult *got, const CallResult *want,
+                       double (*distance)(const Tensor *got, const Tensor *want),
+                       const char **name);
 /* Do a and b have the same shape and bits? */
 bool call_same_bits(const Tensor *a, const Tensor *b);
 bool call_same_results(const CallResult *a, const CallResult *b);

@@ -195,7 +195,7 @@ static void expect_mirror(Room *r, const Call *plain, TensorDtype dtype) {
             cr_expect(call_same_bits(&got.grad[k], &want.grad[k]), "%s", call_words(&c));
         }
         const char *name; /* sums over steps, in the other order */
-        double distance = call_difference(&got, &want, &name);
+        double distance = call_difference(&got, &want, call_distance, &name);
         cr_expect(distance <= (dtype == TENSOR_F64 ? 1e-13 : 1e-5), "%s: %s is off by %g",
                   call_words(&c), name, distance);
     }
