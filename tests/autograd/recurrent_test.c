@@ -349,6 +349,32 @@ static void expect_results_only(Room *r, const Call *plain, TensorDtype dtype) {
 
 Test(recurrent, without_gradients_only_results_are_kept) { for_each_style(expect_results_only); }
 
+/* What the call keeps besides its results and their gradients. */
+static size_t kept_bytes(AgTape *t, const Call *c, const CallData *d) {
+    size_t results = 0, size = tensor_dtype_size(d->part[CALL_X].dtype);
+    CallResult r = call_run(c, t, d, 1);
+    for (int k = 0; k < CALL_OUT; k++)
+        if (!tensor_is_nil(&r.out[k])) results += (size_t)tensor_numel(&r.out[k]) * size;
+    for (int k = 0; k < CALL_PARTS; k++)
+        if (!tensor_is_nil(&r.grad[k])) results += (size_t)tensor_numel(&r.grad[k]) * size;
+    return ag_tape_bytes(t) - results;
+}
+
+/* Of sequences with half the steps half as many rows are computed and kept. */
+static void expect_half(Room *r, const Call *plain, TensorDtype dtype) {
+    Call c = *plain;
+    c.T = 64, c.B = 16, c.H = c.P = 16;
+    CallData d = call_data(r->a, &c, dtype, 1);
+    size_t padded = kept_bytes(r->t[0], &c, &d), overhead = 32768;
+    c.has_lengths = true;
+    for (int64_t b = 0; b < c.B; b++) c.lengths[b] = b % 2 ? c.T : 0;
+    size_t half = kept_bytes(r->t[1], &c, &d);
+    cr_expect_leq(half, padded / 2 + overhead, "%s: %zu bytes, padded %zu", call_words(&c), half,
+                  padded);
+}
+
+Test(recurrent, finished_sequences_leave_the_batch) { for_each_style(expect_half); }
+
 /* Wherever memory ends, forward or back, the call fails with a reason. */
 static void expect_orderly_end(Room *r, const Call *plain, TensorDtype dtype) {
     Call c = *plain;
