@@ -174,6 +174,14 @@ Tensor nn_lstm_trace_get(const NnLstmTrace *trace, TensorArena *a, int layer, in
 
 /* ---- norms ---- */
 
+enum { N_STATES = 2 };
+static const char *const states[N_STATES] = {"h", "c"};
+
+/* Whether a pass in this direction comes to step s before t, or s is t. */
+static bool comes_before(int direction, int64_t s, int64_t t) {
+    return direction == 1 ? s >= t : s <= t;
+}
+
 /* The variable of each step whose Jacobian is asked for. */
 typedef struct {
     const NnLstmTrace *trace;
@@ -310,8 +318,8 @@ static void put_pass(FILE *file, const NnLstmTrace *trace, int k, const PassValu
             }
 }
 
-/* False: out of memory. */
-static bool put_table(FILE *file, const NnLstmTrace *trace) {
+/* False: the reason is in *error. */
+static bool put_table(FILE *file, const NnLstmTrace *trace, TensorError *error) {
     TensorArena *a = tensor_arena_new();
     bool ok = a, gradients = has_gradients(trace);
     fputs("layer,direction,step,sequence,unit,i,f,g,o,c,h,dh,dc,da_i,da_f,da_g,da_o\n", file);
@@ -322,20 +330,70 @@ static bool put_table(FILE *file, const NnLstmTrace *trace) {
         tensor_arena_reset(a);
     }
     tensor_arena_free(a);
+    return ok || tensor_error_set(error, "out of memory");
+}
+
+/* The norms of one pass, in the order of `states`. */
+typedef struct {
+    Tensor of[N_STATES]; /* [T, T, B] */
+} PassNorms;
+
+static void put_norms(FILE *file, const NnLstmTrace *trace, int k, const PassNorms *p) {
+    int64_t T = trace->T, B = trace->B;
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t t = 0; t < trace->lengths[b]; t++)
+            for (int64_t s = 0; s < trace->lengths[b]; s++) {
+                if (!comes_before(k % trace->D, s, t)) continue;
+                fprintf(file, "%d,%d,%" PRId64 ",%" PRId64 ",%" PRId64, k / trace->D, k % trace->D,
+                        b, t, s);
+                for (int i = 0; i < N_STATES; i++)
+                    fprintf(file, ",%.17g", tensor_get(&p->of[i], (t * T + s) * B + b));
+                putc('\n', file);
+            }
+}
+
+/* False: the reason is in *error. */
+static bool put_norm_table(FILE *file, const NnLstmTrace *trace, TensorError *error) {
+    TensorArena *a = tensor_arena_new();
+    bool ok = a || tensor_error_set(error, "out of memory");
+    fputs("layer,direction,sequence,t,s,dh,dc\n", file);
+    for (int k = 0; ok && k < trace->L * trace->D; k++) {
+        PassNorms p;
+        for (int i = 0; ok && i < N_STATES; i++) {
+            p.of[i] = nn_lstm_trace_norms(trace, a, k / trace->D, k % trace->D, states[i],
+                                          NN_LSTM_TRACE_ALL, error);
+            ok = !tensor_is_nil(&p.of[i]);
+        }
+        if (ok) put_norms(file, trace, k, &p);
+        tensor_arena_reset(a);
+    }
+    tensor_arena_free(a);
     return ok;
 }
 
-bool nn_lstm_trace_write_csv(const NnLstmTrace *trace, const char *path, TensorError *error) {
-    const char *why = trace_wrong(trace);
-    if (why) return tensor_error_file(error, path, -1, "not written: lstm trace: %s", why);
+static bool write_table(const NnLstmTrace *trace, const char *path,
+                        bool (*put)(FILE *file, const NnLstmTrace *trace, TensorError *error),
+                        TensorError *error) {
+    const char *failed = trace_wrong(trace);
+    if (failed) return tensor_error_file(error, path, -1, "not written: lstm trace: %s", failed);
     TensorFileWriter w;
+    TensorError why;
     if (!tensor_file_begin(&w, path, error)) return false;
     TensorLocale locale = tensor_locale_c();
-    bool ok = put_table(w.stream, trace);
+    bool ok = put(w.stream, trace, &why);
     tensor_locale_restore(locale);
     if (ok) return tensor_file_commit(&w, error);
     tensor_file_abort(&w);
-    return tensor_error_file(error, path, -1, "out of memory");
+    return tensor_error_file(error, path, -1, "not written: %s", why.message);
+}
+
+bool nn_lstm_trace_write_csv(const NnLstmTrace *trace, const char *path, TensorError *error) {
+    return write_table(trace, path, put_table, error);
+}
+
+bool nn_lstm_trace_write_norms_csv(const NnLstmTrace *trace, const char *path,
+                                   TensorError *error) {
+    return write_table(trace, path, put_norm_table, error);
 }
 
 /* ---- SVG ---- */
@@ -346,8 +404,8 @@ typedef struct {
     double low, high; /* 0, 0: from the values */
 } Panel;
 
-enum { N_VALUES = 6, N_PANELS = 12 };
-static const Panel panels[N_PANELS] = {
+enum { N_VALUES = 6, N_QUANTITY_PANELS = 12, N_PANELS = N_QUANTITY_PANELS + N_STATES };
+static const Panel panels[N_QUANTITY_PANELS] = {
     {"i", "i: input gate", 0, 0, 1},       {"f", "f: forget gate", 0, 0, 1},
     {"g", "g: candidate", 0, -1, 1},       {"o", "o: output gate", 0, 0, 1},
     {"c", "c: cell", 0, 0, 0},             {"h", "h: output", 0, 0, 0},
@@ -377,9 +435,31 @@ static bool is_shown(const NnLstmTrace *trace, const Panel *p) {
     return !(trace->coupled && strcmp(p->name, "da") == 0 && p->part == 1);
 }
 
+/* The panel [s, t] of norms of state number i. */
+static bool make_norm_panel(const NnLstmTrace *trace, TensorArena *a, const NnLstmTracePicture *o,
+                            int i, const char *const *labels, DataHeatMap *map,
+                            TensorError *error) {
+    static const char *const titles[N_STATES] = {
+        "log10 ||dh_t/dh_s||, s downwards", "log10 ||dc_t/dc_s||, s downwards"};
+    Tensor all = nn_lstm_trace_norms(trace, a, o->layer, o->direction, states[i],
+                                     NN_LSTM_TRACE_ALL, error);
+    if (tensor_is_nil(&all)) return false;
+    int64_t n = trace->lengths[o->sequence];
+    Tensor x = tensor_select(&all, 2, o->sequence);
+    x = tensor_narrow(&x, 0, 0, n);
+    x = tensor_narrow(&x, 1, 0, n);
+    for (int64_t e = 0; e < n * n; e++) {
+        bool depends = comes_before(o->direction, e % n, e / n);
+        tensor_set(&x, e, depends ? log10(tensor_get(&x, e)) : (double)NAN);
+    }
+    *map = (DataHeatMap){.title = titles[i], .values = tensor_transpose(&x, 0, 1),
+                         .row_labels = labels};
+    return true;
+}
+
 /* Returns the number of panels, or -1 with the reason. */
 static int make_panels(const NnLstmTrace *trace, TensorArena *a, const NnLstmTracePicture *o,
-                       DataHeatMap map[N_PANELS], TensorError *error) {
+                       const char *const *labels, DataHeatMap map[N_PANELS], TensorError *error) {
     if (find_pass(trace, o->layer, o->direction, error) < 0) return -1;
     if (o->sequence < 0 || o->sequence >= trace->B) {
         tensor_error_set(error, "lstm trace: sequence %" PRId64 " of %" PRId64 ", counted from 0",
@@ -387,10 +467,12 @@ static int make_panels(const NnLstmTrace *trace, TensorArena *a, const NnLstmTra
         return -1;
     }
     int n = 0;
-    for (int i = 0; i < (o->gradients ? N_PANELS : N_VALUES); i++) {
+    for (int i = 0; i < (o->gradients ? N_QUANTITY_PANELS : N_VALUES); i++) {
         if (!is_shown(trace, &panels[i])) continue;
         if (!make_panel(trace, a, o, &panels[i], &map[n++], error)) return -1;
     }
+    for (int i = 0; o->norms && i < N_STATES; i++)
+        if (!make_norm_panel(trace, a, o, i, labels, &map[n++], error)) return -1;
     return n;
 }
 
@@ -410,7 +492,7 @@ bool nn_lstm_trace_write_svg(const NnLstmTrace *trace, const char *path,
     TensorArena *a = tensor_arena_new();
     if (!a) return tensor_error_file(error, path, -1, "out of memory");
     TensorError why;
-    int n = make_panels(trace, a, &o, map, &why);
+    int n = make_panels(trace, a, &o, labels, map, &why);
     bool ok = n >= 0;
     if (ok) {
         char buf[NAME_SIZE];

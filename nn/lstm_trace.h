@@ -97,18 +97,28 @@ Tensor nn_lstm_trace_norms(const NnLstmTrace *trace, TensorArena *a, int layer, 
  * be written. */
 bool nn_lstm_trace_write_csv(const NnLstmTrace *trace, const char *path, TensorError *error);
 
+/* The norms of all passes as a table with the header
+ *     layer,direction,sequence,t,s,dh,dc
+ * where dh is ||dh_t/dh_s|| and dc is ||dc_t/dc_s||, and a line for each two steps t and s of each
+ * sequence of which s comes first in the pass, or is t, in this order of sorting.  It takes
+ * T (H' + H) sweeps for each pass.
+ * Fails (false, the old file stays): as the table above, and as nn_lstm_trace_norms. */
+bool nn_lstm_trace_write_norms_csv(const NnLstmTrace *trace, const char *path, TensorError *error);
+
 typedef struct {
     int layer, direction;
     int64_t sequence;  /* of the batch */
     bool gradients;    /* show dL/dh, dL/dc and those of the sums before the activations, too */
+    bool norms;        /* show log10 ||dh_t/dh_s|| and log10 ||dc_t/dc_s||, too: s downwards, t to
+                          the right, grey where s comes after t; it takes T (H' + H) sweeps */
     const char *title; /* NULL: made of the layer's name and these numbers */
 } NnLstmTracePicture;
 
 /* Heat maps (data/plot.h) of one sequence in one pass (picture NULL: all zero): a panel for each
  * of i, f, o (0 to 1), g (-1 to 1), c and h, with units downwards and the sequence's own steps to
  * the right, and labels [T] under them, the symbols that were read (NULL: the steps' numbers).
- * Fails (false, the old file stays): as nn_lstm_trace_get; no such sequence; the file cannot be
- * written. */
+ * Fails (false, the old file stays): as nn_lstm_trace_get, with `norms` as nn_lstm_trace_norms; no
+ * such sequence; the file cannot be written. */
 bool nn_lstm_trace_write_svg(const NnLstmTrace *trace, const char *path,
                              const char *const *labels, const NnLstmTracePicture *picture,
                              TensorError *error);

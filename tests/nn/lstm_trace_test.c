@@ -582,6 +582,48 @@ Test(lstm_trace, the_table_gives_the_tensors_back) {
     }
 }
 
+/* One number, and the character that ends it. */
+static double number(const char **at, char end) {
+    char *rest;
+    double value = strtod(*at, &rest);
+    cr_assert(rest > *at && *rest == end, "%.40s", *at);
+    *at = rest + 1;
+    return value;
+}
+
+static void expect_norms_of_pass(const NnLstmTrace *trace, TensorArena *a, int k, const char **at) {
+    Tensor norm[2];
+    for (int i = 0; i < 2; i++)
+        norm[i] = nn_lstm_trace_norms(trace, a, k / D, k % D, i ? "c" : "h", NN_LSTM_TRACE_ALL,
+                                      NULL);
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t t = 0; t < lengths[b]; t++)
+            for (int64_t s = k % D ? t : 0; s < (k % D ? lengths[b] : t + 1); s++) {
+                const int64_t place[] = {k / D, k % D, b, t, s};
+                for (int i = 0; i < 5; i++) cr_assert(number(at, ',') == (double)place[i]);
+                for (int i = 0; i < 2; i++) {
+                    double expected = tensor_get(&norm[i], (t * T + s) * B + b);
+                    cr_assert(expected > 0 && number(at, i ? '\n' : ',') == expected);
+                }
+            }
+}
+
+Test(lstm_trace, the_table_of_norms_gives_them_back) {
+    static const char first[] = "layer,direction,sequence,t,s,dh,dc\n";
+    World w = world();
+    AgTape *t = ag_tape_new();
+    NnLstmTrace trace = trace_of(&w, t);
+    TensorError error = {""};
+    cr_assert(nn_lstm_trace_write_norms_csv(&trace, path, &error), "%s", error.message);
+    char *text = read_text(path);
+    cr_assert(strncmp(text, first, strlen(first)) == 0);
+    const char *at = text + strlen(first);
+    for (int k = 0; k < K; k++) expect_norms_of_pass(&trace, w.arena, k, &at);
+    cr_assert(*at == 0, "nothing behind the last line");
+    free(text);
+    end(&w, t);
+}
+
 /* ---- the picture ---- */
 
 static void expect_picture(const NnLstmTrace *trace, const char *const *labels,
@@ -594,7 +636,25 @@ static void expect_picture(const NnLstmTrace *trace, const char *const *labels,
     /* Each panel has the frames of its cells and of its bar. */
     cr_assert(xml_count(svg, "fill=\"none\"") == 2 * panels, "%d frames, not of %d panels",
               xml_count(svg, "fill=\"none\""), panels);
-    cr_assert(xml_count(svg, "dL/d") == (panels > 6 ? panels - 6 : 0));
+    int gradients = panels - 6 - (picture && picture->norms ? 2 : 0);
+    cr_assert(xml_count(svg, "dL/d") == gradients, "%d panels, %d of gradients", panels, gradients);
+    free(svg);
+}
+
+/* Runs of grey cells, one a row: those that begin at the left edge, and all. */
+static void expect_greys(int at_the_left, int all) {
+    static const char grey[] = "fill=\"#b0b0b0\"", frame[] = "fill=\"none\"", rect[] = "<rect ";
+    char *svg = read_text(path), left[32] = "";
+    int first = 0;
+    for (int pass = 0; pass < 2; pass++) /* the edge, then the runs */
+        for (const char *at = strstr(svg, rect); at; at = strstr(at + 1, rect)) {
+            const char *end = strchr(at, '>'), *fill = strstr(at, pass ? grey : frame);
+            if (!fill || fill > end) continue;
+            if (pass) first += strncmp(at, left, strlen(left)) == 0;
+            else if (!*left) snprintf(left, sizeof left, "%.*s", (int)(strstr(at, " y=") - at), at);
+        }
+    cr_assert(*left && first == at_the_left, "%d at the left", first);
+    cr_assert(xml_count(svg, grey) == all, "%d in all", xml_count(svg, grey));
     free(svg);
 }
 
@@ -613,8 +673,15 @@ Test(lstm_trace, the_picture_shows_one_sequence) {
     char *svg = read_text(path);
     cr_assert(!strstr(svg, "last"), "a sequence of 2 steps has 2 columns");
     free(svg);
-    picture = (NnLstmTracePicture){.sequence = 1, .gradients = true, .title = "none & \"nil\""};
-    expect_picture(&trace, labels, &picture, 12, "none &amp; &quot;nil&quot;");
+    picture.norms = true; /* of 2 steps in reverse, t = 1 does not depend on s = 0 */
+    expect_picture(&trace, labels, &picture, 14, "log10 ||dc_t/dc_s||");
+    expect_greys(0, 2);
+    picture = (NnLstmTracePicture){.norms = true}; /* of 4 forward: t = 0..2 on s = 3, and so on */
+    expect_picture(&trace, NULL, &picture, 8, "log10 ||dh_t/dh_s||");
+    expect_greys(6, 6);
+    picture = (NnLstmTracePicture){.sequence = 1, .gradients = true, .norms = true,
+                                   .title = "none & \"nil\""};
+    expect_picture(&trace, labels, &picture, 14, "none &amp; &quot;nil&quot;");
     end(&w, t);
 
     NnParamSet *set;
@@ -634,13 +701,14 @@ Test(lstm_trace, the_picture_shows_one_sequence) {
 /* ---- failures ---- */
 
 static void expect_all_fail(const NnLstmTrace *trace, TensorArena *a, const char *word) {
-    TensorError error[4] = {{""}, {""}, {""}, {""}};
+    TensorError error[5] = {{""}, {""}, {""}, {""}, {""}};
     Tensor x = nn_lstm_trace_get(trace, a, 0, 0, "h", &error[0]);
     Tensor norm = nn_lstm_trace_norms(trace, a, 0, 0, "h", 0, &error[1]);
     cr_assert(tensor_is_nil(&x) && tensor_is_nil(&norm));
     cr_assert(!nn_lstm_trace_write_csv(trace, path, &error[2]));
     cr_assert(!nn_lstm_trace_write_svg(trace, path, NULL, NULL, &error[3]));
-    for (int i = 0; i < 4; i++) cr_assert(strstr(error[i].message, word), "%s", error[i].message);
+    cr_assert(!nn_lstm_trace_write_norms_csv(trace, path, &error[4]));
+    for (int i = 0; i < 5; i++) cr_assert(strstr(error[i].message, word), "%s", error[i].message);
     cr_assert(access(path, F_OK) != 0, "no file was made");
 }
 
@@ -749,6 +817,12 @@ Test(lstm_trace, without_gradients_values_are_there_and_norms_are_not) {
     TensorError error = {""};
     Tensor norm = nn_lstm_trace_norms(&trace, w.arena, 0, 0, "h", 0, &error);
     cr_assert(tensor_is_nil(&norm) && strstr(error.message, "without gradients"));
+    cr_assert(!nn_lstm_trace_write_norms_csv(&trace, path, &error));
+    cr_assert(strstr(error.message, "without gradients"), "%s", error.message);
+    const NnLstmTracePicture picture = {.norms = true};
+    cr_assert(!nn_lstm_trace_write_svg(&trace, path, NULL, &picture, &error));
+    cr_assert(strstr(error.message, "without gradients"), "%s", error.message);
+    cr_assert(access(path, F_OK) != 0, "no file was made");
     end(&w, t);
 }
 
@@ -760,6 +834,9 @@ Test(lstm_trace, files_that_cannot_be_written_are_told) {
     for (int i = 0; i < 2; i++) {
         TensorError error = {""};
         cr_assert(!nn_lstm_trace_write_csv(&trace, paths[i], &error));
+        cr_assert(strncmp(error.message, paths[i], strlen(paths[i])) == 0, "%s", error.message);
+        error.message[0] = 0;
+        cr_assert(!nn_lstm_trace_write_norms_csv(&trace, paths[i], &error));
         cr_assert(strncmp(error.message, paths[i], strlen(paths[i])) == 0, "%s", error.message);
         error.message[0] = 0;
         cr_assert(!nn_lstm_trace_write_svg(&trace, paths[i], NULL, NULL, &error));
