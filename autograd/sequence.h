@@ -90,11 +90,11 @@ typedef struct {
  * Projection: H. Sak, A. Senior and F. Beaufays, Long Short-Term Memory Recurrent Neural Network
  *   Architectures for Large Scale Acoustic Modeling, Interspeech 2014.
  * Coupled gates: K. Greff and others, LSTM: A Search Space Odyssey, IEEE TNNLS 28(10), 2017.
- * Layer normalisation: J. L. Ba, J. R. Kiros and G. E. Hinton, arXiv:1607.06450, 2016, eq. 20-22.
+ * Layer normalisation: J. L. Ba, J. R. Kiros and G. E. Hinton, arXiv:1607.06450, 2016.
  * Dropout of h: Y. Gal and Z. Ghahramani, A Theoretically Grounded Application of Dropout in
  *   Recurrent Neural Networks, NIPS 2016.
  * Zoneout: D. Krueger and others, Zoneout: Regularizing RNNs by Randomly Preserving Hidden
- *   Activations, ICLR 2017, equations 4 and 5. */
+ *   Activations, ICLR 2017. */
 AgLstmOutput ag_lstm(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
                      const AgLstmOptions *options);
 

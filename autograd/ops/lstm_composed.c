@@ -65,17 +65,22 @@ static AgVar hidden_mask(const AgLoop *l, const AgLstmCall *o) {
     return ag_select(ag_dropout_drawn(ones, o->hidden.p, o->hidden.draw), 0, 0);
 }
 
-/* U8 [T, B, n]: 1 where an element takes its new value; {0}: none. */
+/* [T, B, n]: 1 where an element takes its new value, else 0; {0}: none. */
 static AgVar zoneout_mask(const AgLoop *l, const AgLstmCall *o, const AgLstmDrop *z, int64_t n) {
     if (!o->training || !(z->p > 0)) return (AgVar){0};
     const int64_t shape[] = {l->size.T, l->size.B, n};
     AgVar ones = ag_full(l->t, ag_dtype(l->x), 3, shape, 1);
-    return ag_ne(ag_dropout_drawn(ones, z->p, z->draw), ag_zero(l->x));
+    AgVar taken = ag_ne(ag_dropout_drawn(ones, z->p, z->draw), ag_zero(l->x));
+    return ag_cast(taken, ag_dtype(l->x));
 }
 
-/* z * before + (1 - z) * after; in evaluation z is its mean, p. */
+/* z * before + (1 - z) * after; in evaluation z is its mean, p.  Products, as of dropout: a NaN
+ * that is not taken stays seen. */
 static AgVar zoneout(const AgLstmDrop *z, AgVar mask, int64_t step, AgVar before, AgVar after) {
-    if (mask.tape) return ag_where(ag_select(mask, 0, step), after, before);
+    if (mask.tape) {
+        AgVar taken = ag_select(mask, 0, step);
+        return ag_add(ag_mul(ag_affine(taken, -1, 1), before), ag_mul(taken, after));
+    }
     if (!(z->p > 0)) return after;
     return ag_add(ag_affine(before, z->p, 0), ag_affine(after, 1 - z->p, 0));
 }
