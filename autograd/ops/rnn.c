@@ -38,7 +38,9 @@ static bool back(const AgRecurrent *o, const Tensor *x, const Tensor *kept, cons
 static AgVar compose_step(const AgRecurrent *o, AgVar x, AgVar y, AgVar h) {
     (void)h;
     AgVar a = ag_add(x, y);
-    return nonlinearity_of(o) == AG_RNN_RELU ? ag_relu(a) : ag_tanh(a);
+    AgRnnNonlinearity f = nonlinearity_of(o);
+    if (f == AG_RNN_TANH) return ag_tanh(a);
+    return f == AG_RNN_RELU ? ag_relu(a) : ag_fail(a.tape, "rnn: nonlinearity %d", (int)f);
 }
 
 static const AgRnnKind kind = {&ag_op_rnn, 1, false, true, step, back, compose_step};

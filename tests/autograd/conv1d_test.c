@@ -226,4 +226,15 @@ Test(conv1d, says_what_is_wrong_with_its_arguments) {
     expect_error(X, waves(TENSOR_F64, 6, 2, 0, 0), (AgVar){0}, (AgConv1dOptions){1, 2},
                  "the weight's width is 0");
     expect_error(ag_select(X, 0, 0), W, (AgVar){0}, (AgConv1dOptions){1, 2}, "wants x [T, B, I]");
+    AgVar no_rows = ag_full(t, TENSOR_F64, 3, (int64_t[]){0, 4, 3}, 0);
+    expect_error(ag_narrow(X, 2, 0, 0), no_rows, (AgVar){0},
+                 (AgConv1dOptions){1, (int64_t)1 << 62}, "groups are too many");
+}
+
+Test(conv1d, takes_no_time_for_groups_of_nothing) {
+    AgVar x = ag_full(t, TENSOR_F64, 3, (int64_t[]){3, 2, 0}, 0);
+    AgVar w = ag_full(t, TENSOR_F64, 3, (int64_t[]){0, 0, 4}, 0), gx[2];
+    AgVar y = ag_conv1d(x, w, (AgVar){0}, &(AgConv1dOptions){.groups = INT64_MAX});
+    cr_assert(ag_grad(y, (AgVar){0}, 2, (AgVar[]){x, w}, gx, true), "%s", ag_tape_error(t));
+    cr_expect_eq(ag_dim(gx[1], 2), 4);
 }

@@ -309,6 +309,50 @@ static void expect_finite(Room *r, const Call *plain, TensorDtype dtype) {
 
 Test(recurrent, large_inputs_and_states_saturate) { for_each_style(expect_finite); }
 
+/* ---- mistakes ---- */
+
+/* A variable that is not one of the call's tape, whichever part it is, live, stale or failed. */
+static void expect_own_tape(Room *r, const Call *plain, TensorDtype dtype) {
+    CallData d = call_data(r->a, plain, dtype, 1);
+    for (int n = 0; n < 2 * 3 * CALL_PARTS; n++) {
+        Call c = *plain;
+        c.composed = n % 2;
+        int part = n / 6, which = n / 2 % 3;
+        if (part == CALL_X || tensor_is_nil(&d.part[part])) continue;
+        ag_tape_reset(r->t[0]);
+        ag_tape_reset(r->t[1]);
+        AgVar v[CALL_PARTS] = {{0}}, out[CALL_OUT];
+        for (int i = 0; i < CALL_PARTS; i++)
+            if (!tensor_is_nil(&d.part[i])) v[i] = ag_borrow(r->t[i == part], &d.part[i]);
+        if (which == 1) ag_tape_reset(r->t[1]);
+        if (which == 2) v[part].id = 0;
+        call_apply(&c, v, out);
+        cr_expect(!ag_ok(out[0]) && !ag_ok(out[1]));
+        cr_expect(strstr(ag_tape_error(r->t[0]), "belongs to another tape"), "%s, part %d: %s",
+                  call_words(&c), part, ag_tape_error(r->t[0]));
+        cr_expect(ag_tape_ok(r->t[1]), "%s", ag_tape_error(r->t[1]));
+    }
+}
+
+Test(recurrent, a_variable_of_another_tape_is_an_error_of_the_calls) {
+    for_each_style(expect_own_tape);
+}
+
+Test(recurrent, another_nonlinearity_is_refused_by_the_loop_as_by_the_op) {
+    AgTape *t = ag_tape_new();
+    for (int composed = 0; composed < 2; composed++) {
+        AgVar x = ag_full(t, TENSOR_F64, 3, (int64_t[]){2, 1, 3}, 1);
+        AgVar w = ag_full(t, TENSOR_F64, 2, (int64_t[]){3, 3}, 1);
+        AgRnnOutput y = (composed ? ag_rnn_composed : ag_rnn)(
+            x, (AgVar){0}, &(AgRnnWeights){.weight_ih = w, .weight_hh = w}, (AgRnnNonlinearity)7,
+            NULL);
+        cr_expect(!ag_ok(y.y) && !ag_ok(y.hn));
+        cr_expect(strstr(ag_tape_error(t), "nonlinearity 7"), "%s", ag_tape_error(t));
+        ag_tape_reset(t);
+    }
+    ag_tape_free(t);
+}
+
 /* ---- memory ---- */
 
 static void expect_no_allocation(Room *r, const Call *plain, TensorDtype dtype) {

@@ -2,6 +2,7 @@
  * orders, with every option, at the edges of vectors and of the blocks of the matrix product, for
  * every instruction set of the processor. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 #include "tensor/isa.h"
@@ -177,6 +178,26 @@ static void certain_drops(Twins *t, void *context) {
 }
 
 Test(recurrent_twin, probabilities_of_0_and_1_are_the_loops) { for_each_isa(certain_drops, NULL); }
+
+/* An element that zoneout does not take is times 0: a NaN or infinity in it stays seen. */
+static void not_finite(Twins *t, void *context) {
+    (void)context;
+    const double values[] = {NAN, INFINITY, -INFINITY};
+    for (int bits = 0; bits < 24; bits++) {
+        Call c = {.kind = CALL_LSTM, .T = 3, .B = 4, .I = 3, .H = 5, .P = 5, .bias = true,
+                  .state = true, .training = bits < 12};
+        c.o.zoneout_h = bits % 2 ? .5 : 1;
+        c.o.zoneout_c = bits / 2 % 2 ? .5 : 0;
+        TensorArenaMark mark = tensor_arena_mark(t->a);
+        CallData d = call_data(t->a, &c, TENSOR_F64, 4);
+        for (CallPart part = CALL_X; part <= CALL_C0; part++)
+            tensor_set(&d.part[part], part, values[bits / 4 % 3]);
+        expect_twins(t, &c, &d, 0, 1e-12);
+        tensor_arena_release(t->a, mark);
+    }
+}
+
+Test(recurrent_twin, what_is_not_finite_is_the_loops) { for_each_isa(not_finite, NULL); }
 
 /* ---- second order ---- */
 
