@@ -50,11 +50,13 @@ NnLstmTrace nn_lstm_trace(const NnLstm *m, AgVar x, const NnLstmState *s,
                           const int64_t *lengths) {
     AgTape *t = x.tape;
     AgVar none = {t, 0, 0};
-    bool batch_first = m->options.batch_first;
-    NnLstmTrace trace = {.out = {none, none, none}, .made = none, .T = ag_dim(x, batch_first),
-                         .B = ag_dim(x, !batch_first), .H = m->H, .L = m->L, .D = m->D,
+    bool batch_first = m->options.batch_first, live = ag_ok(x);
+    NnLstmTrace trace = {.out = {none, none, none}, .made = none,
+                         .T = live ? ag_dim(x, batch_first) : 0,
+                         .B = live ? ag_dim(x, !batch_first) : 0, .H = m->H, .L = m->L, .D = m->D,
                          .coupled = m->options.coupled, .name = m->name};
-    size_t n = (size_t)m->L * (size_t)m->D * (size_t)trace.T;
+    /* Of a layer that was not made L can be anything; nn_lstm_run says what is wrong. */
+    size_t n = m->layer ? (size_t)m->L * (size_t)m->D * (size_t)trace.T : 0;
     AgLstmStep *steps = t ? ag_tape_alloc(t, n * sizeof *steps) : NULL;
     if (!steps) return trace;
     NnLstmOutput out = nn_lstm_run(m, x, s, lengths, steps);

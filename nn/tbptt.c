@@ -51,7 +51,7 @@ enum { MAX_STATES = 2 };
 typedef struct {
     const void *m;
     const char *kind, *name;
-    bool batch_first;
+    bool made, batch_first;
     int64_t L, D;
     int n;                                /* tensors of the state: */
     const char *state[MAX_STATES];        /* their names after NAME */
@@ -89,8 +89,10 @@ static bool check_window(const NnTbptt *w, const Layer *l, AgVar x) {
 }
 
 static AgVar run_window(const NnTbptt *w, const Layer *l, AgVar x, NnState *st) {
-    AgVar s[MAX_STATES], y[2], failed = {x.tape, 0, 0};
-    if (!nn_layer_ready(x.tape, x, l->kind) || !check_window(w, l, x)) return failed;
+    AgVar s[MAX_STATES] = {{0}}, y[2], failed = {x.tape, 0, 0};
+    if (!nn_layer_ready(x.tape, x, l->kind)) return failed;
+    if (!l->made) return l->run(l->m, x, s); /* says so; its sizes can be anything */
+    if (!check_window(w, l, x)) return failed;
     int axis = l->batch_first;
     load(l, x.tape, st, ag_dim(x, !axis), s);
     if (w->carry == 0) return l->run(l->m, x, s);
@@ -123,17 +125,19 @@ static AgVar run_rnn(const void *m, AgVar x, AgVar *s) {
 
 AgVar nn_tbptt_lstm(const NnTbptt *w, const NnLstm *m, AgVar x, NnState *st) {
     int64_t size = m->options.proj_size ? m->options.proj_size : m->H;
-    Layer l = {m, "lstm", m->name, m->options.batch_first, m->L, m->D, 2, {"h", "c"},
+    Layer l = {m, "lstm", m->name, m->layer, m->options.batch_first, m->L, m->D, 2, {"h", "c"},
                {size, m->H}, run_lstm};
     return run_window(w, &l, x, st);
 }
 
 AgVar nn_tbptt_gru(const NnTbptt *w, const NnGru *m, AgVar x, NnState *st) {
-    Layer l = {m, "gru", m->name, m->options.batch_first, m->L, m->D, 1, {"h"}, {m->H}, run_gru};
+    Layer l = {m, "gru", m->name, m->layer, m->options.batch_first, m->L, m->D, 1, {"h"},
+               {m->H}, run_gru};
     return run_window(w, &l, x, st);
 }
 
 AgVar nn_tbptt_rnn(const NnTbptt *w, const NnRnn *m, AgVar x, NnState *st) {
-    Layer l = {m, "rnn", m->name, m->options.batch_first, m->L, m->D, 1, {"h"}, {m->H}, run_rnn};
+    Layer l = {m, "rnn", m->name, m->layer, m->options.batch_first, m->L, m->D, 1, {"h"},
+               {m->H}, run_rnn};
     return run_window(w, &l, x, st);
 }

@@ -3,6 +3,7 @@
 #include "nn/lstm_trace.h"
 
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -732,9 +733,22 @@ Test(lstm_trace, a_trace_that_failed_says_so) {
     expect_all_fail(&trace, w.arena, "length");
 
     ag_tape_reset(t);
+    NnParamSet *set = nn_params_new(TENSOR_F64, 1);
+    const int numbers[] = {-1, INT_MAX};
+    for (int i = 0; i < 2; i++) {
+        NnLstm m = nn_lstm_make(set, "", 2, 3, &(NnLstmOptions){.num_layers = numbers[i]});
+        trace = nn_lstm_trace(&m, ag_input(t, &w.x), NULL, NULL);
+        expect_all_fail(&trace, w.arena, "lstm: was not made");
+        ag_tape_reset(t);
+    }
+    nn_params_free(set);
+
+    AgVar before = ag_input(t, &w.x);
     trace = trace_of(&w, t);
     ag_tape_reset(t);
     expect_all_fail(&trace, w.arena, "stale");
+    trace = nn_lstm_trace(&w.lstm, before, NULL, NULL);
+    expect_all_fail(&trace, w.arena, "lstm: x: stale variable");
 
     ag_tape_reset(t);
     AgTapeMark mark = ag_tape_mark(t);

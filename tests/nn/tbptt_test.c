@@ -535,6 +535,9 @@ Test(tbptt, what_a_layer_refuses_is_told) {
     NnLstm unmade = nn_lstm_make(m.set, "other", I, 4, NULL);
     expect_failed(&m, nn_tbptt_lstm(&w, &unmade, input(&m, &m.x, 0, 3), st), "lstm");
     ag_tape_reset(m.t);
+    NnLstm none = nn_lstm_make(m.set, "none", I, -4, &(NnLstmOptions){.num_layers = -1});
+    expect_failed(&m, nn_tbptt_lstm(&w, &none, input(&m, &m.x, 0, 3), st), "lstm: was not made");
+    ag_tape_reset(m.t);
     w = nn_tbptt(m.T, 3, 3);
     expect_failed(&m, nn_tbptt_lstm(&w, &m.lstm, input(&m, &m.x, 0, 3), st), "T = 0 steps");
     nn_state_free(st);
