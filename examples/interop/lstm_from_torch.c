@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "examples/support/program.h"
 #include "nn/lstm.h"
 #include "nn/state_dict.h"
 #include "tensor/safetensors.h"
@@ -258,5 +259,6 @@ int main(int argc, char **argv) {
     ag_tape_free(m.tape);
     nn_params_free(m.set);
     tensor_safetensors_close(m.file);
-    return !ok ? STATUS_REFUSED : worst > tolerance ? STATUS_DIFFERENT : 0;
+    int status = !ok ? STATUS_REFUSED : worst > tolerance ? STATUS_DIFFERENT : 0;
+    return example_end("lstm_from_torch", status);
 }

@@ -174,14 +174,14 @@ static bool train(Run *r, ScratchTrainer *trainer, TensorError *error) {
     return ok;
 }
 
-/* Writes the prefix and what the model goes on with: each time the most likely character. */
+/* Writes n characters and what the model goes on with: each time the most likely one. */
 static bool write_text(Run *r, ScratchTrainer *trainer, NnState *state, const int64_t *ids,
                        int64_t n, TensorError *error) {
     ag_tape_no_grad(trainer->tape, true);
-    printf("\n%s", prefix);
+    printf("\n");
     for (int64_t i = 0, next = 0; i < n + SAMPLE; i++) {
         int64_t id = i < n ? ids[i] : next;
-        if (i >= n) printf("%s", data_vocab_token(r->vocab, id, NULL));
+        printf("%s", data_vocab_token(r->vocab, id, NULL));
         Tensor x = tensor_wrap(&id, TENSOR_I64, 2, (int64_t[]){1, 1}); /* T, B */
         AgVar logits = scratch_trainer_forward(trainer, state, &x).logits;
         next = ag_item_i64(ag_argmax(logits, -1, false));
@@ -191,12 +191,13 @@ static bool write_text(Run *r, ScratchTrainer *trainer, NnState *state, const in
     return true;
 }
 
+/* From the prefix, or in a text that has not all of its characters from the text's beginning. */
 static bool write_sample(Run *r, ScratchTrainer *trainer, TensorError *error) {
-    int64_t *ids, n;
-    if (!data_vocab_encode(r->vocab, prefix, (int64_t)strlen(prefix), &ids, &n, error))
-        return false;
+    int64_t *ids = NULL, length = (int64_t)strlen(prefix), n;
+    bool known = data_vocab_encode(r->vocab, prefix, length, &ids, &n, NULL);
+    if (!known) n = r->count < length ? r->count : length;
     NnState *state = nn_state_new(r->set.use_double ? TENSOR_F64 : TENSOR_F32);
-    bool ok = write_text(r, trainer, state, ids, n, error);
+    bool ok = write_text(r, trainer, state, known ? ids : r->ids, n, error);
     nn_state_free(state);
     free(ids);
     return ok;

@@ -108,7 +108,7 @@ int main(int argc, char **argv) {
     }
     int status = !a.model ? list() : a.check ? check(a.model) : train(a.model, &a.training);
     /* A full disk behind a redirected output is no success. */
-    if (fflush(stdout) != 0 && status == 0) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
         fprintf(stderr, "models: standard output: %s\n", strerror(errno));
         status = STATUS_FAILED;
     }

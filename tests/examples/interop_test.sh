@@ -67,6 +67,11 @@ head -c 1000 "$first" >bad.safetensors
 refused 2 'bad.safetensors' bad.safetensors
 refused 2 'missing.safetensors' missing.safetensors
 refused 2 'nowhere/new.safetensors' "$first" --save nowhere/new.safetensors
+if [[ -w /dev/full ]]; then
+    "$program" "$first" >/dev/full 2>err
+    status=$?
+    check 'results that cannot be printed' one_line_error 2 lstm_from_torch
+fi
 
 for arguments in '' 'a b' 'a --tolerance x' 'a --tolerance -1' 'a --tolerance nan' '--what'; do
     # shellcheck disable=SC2086

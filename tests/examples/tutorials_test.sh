@@ -47,6 +47,10 @@ check 'both are timed' grep -q 'from scratch [0-9.]* ms, nn_lstm [0-9.]* ms, rat
 check 'a log has a line for each epoch' is "$(grep -c '^epoch' out)" 2
 check 'and no bar' is "$(grep -c $'\r' out)" 0
 check 'a sample is written' grep -q '^Every day had the same ' out
+printf 'abcab%.0s' {1..60} >letters.txt
+run_program "$lstm_from_scratch" --text letters.txt "${small[@]}" --epochs 1
+check 'a text of other letters: status 0' is $status 0
+check 'and its sample begins as it does' grep -q '^abcababcababcababcababc' out
 run_program "$lstm_from_scratch" "${small[@]}" --epochs 0 --double
 check 'in double precision: status 0' is $status 0
 check 'and the limit is narrower' grep -q 'limit 1e-12' out
