@@ -179,6 +179,23 @@ static void certain_drops(Twins *t, void *context) {
 
 Test(recurrent_twin, probabilities_of_0_and_1_are_the_loops) { for_each_isa(certain_drops, NULL); }
 
+/* Results element by element, NaN for NaN. */
+static void expect_same_places(Twins *t, const Call *call, const CallData *d) {
+    Call composed = *call;
+    composed.composed = true;
+    CallResult got = call_run(call, t->fast, d, 0);
+    CallResult want = call_run(&composed, t->composed, d, 0);
+    int64_t nans = 0;
+    for (int k = 0; k < CALL_OUT; k++)
+        for (int64_t e = 0; e < tensor_numel(&want.out[k]); e++) {
+            double a = tensor_get(&got.out[k], e), b = tensor_get(&want.out[k], e);
+            nans += isnan(b);
+            cr_expect(a == b || (isnan(a) && isnan(b)) || fabs(a - b) <= 1e-12 * (1 + fabs(b)),
+                      "%s: %g, not %g", call_words(call), a, b);
+        }
+    cr_expect(nans > 0, "%s: no NaN was met", call_words(call));
+}
+
 /* An element that zoneout does not take is times 0: a NaN or infinity in it stays seen. */
 static void not_finite(Twins *t, void *context) {
     (void)context;
@@ -192,7 +209,7 @@ static void not_finite(Twins *t, void *context) {
         CallData d = call_data(t->a, &c, TENSOR_F64, 4);
         for (CallPart part = CALL_X; part <= CALL_C0; part++)
             tensor_set(&d.part[part], part, values[bits / 4 % 3]);
-        expect_twins(t, &c, &d, 0, 1e-12);
+        expect_same_places(t, &c, &d);
         tensor_arena_release(t->a, mark);
     }
 }
