@@ -1,6 +1,7 @@
 #include "data/plot.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -46,9 +47,10 @@ static void mark_multiples(Marks *marks, double low, double high, const char *mu
     marks->n = 0;
     for (double k = floor(low / every) * every; k <= high; k += every)
         for (const char *m = multiples; *m; m++) {
-            double u = k + log10(*m - '0');
-            if (u >= low - 1e-9 && u <= high + 1e-9 && pow(10, k) > 0)
-                add_mark(marks, (*m - '0') * pow(10, k));
+            double u = k + log10(*m - '0'), value = (*m - '0') * pow(10, k);
+            bool is_number = value > 0 && isfinite(value); /* the margins may have none */
+            if (is_number && u >= low - 1e-9 && u <= high + 1e-9)
+                add_mark(marks, value);
         }
 }
 
@@ -111,7 +113,8 @@ static void widen(Axis *a) {
         return;
     }
     double size = fmax(fabs(a->low), fabs(a->high));
-    if (a->high - a->low > fmax(1e-11 * size, 1e-300))
+    /* A difference of logarithms is one of the values in relation to their size. */
+    if (a->high - a->low > (a->log ? 1e-11 * fmax(size, 1) : fmax(1e-11 * size, 1e-300)))
         return;
     double more = a->log || size < 1e-290 ? 0.5 : 0.05 * size;
     a->low -= more;
@@ -159,7 +162,7 @@ static double x_of(const DataSeries *s, int64_t i) {
 
 static bool is_drawn(const DataSeries *s, int64_t i, bool log_y) {
     const double limit = 1e300; /* so that differences do not overflow */
-    return fabs(x_of(s, i)) <= limit && fabs(s->y[i]) <= limit && !(log_y && s->y[i] <= 0);
+    return fabs(x_of(s, i)) <= limit && fabs(s->y[i]) <= limit && !(log_y && s->y[i] < 1 / limit);
 }
 
 static void measure(Chart *c) {
@@ -423,7 +426,8 @@ static int64_t label_stride(const char *const *labels, int64_t n, double cell, d
     double cells = ceil(room / cell);
     if (labels || cells <= 1)
         return (int64_t)cells;
-    return (int64_t)fmax(step_of((double)n, (int)fmax((double)n / cells, 1)), 1);
+    double most = fmin(fmax((double)n / cells, 1), INT_MAX);
+    return (int64_t)fmax(step_of((double)n, (int)most), 1);
 }
 
 static void draw_row_labels(Map *m, const DataHeatMap *p, double top) {

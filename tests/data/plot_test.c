@@ -132,12 +132,16 @@ Test(plot, axes_are_marked_at_round_numbers) {
         {3, 5, true, {"3", "4", "5"}, {"2", "3.5"}},
         {4.1, 4.7, true, {"4.1", "4.2", "4.6"}, {"4", "5"}},
         {1e-290, 1e290, true, {"1"}, {"10", "0.1"}},
-        {DBL_TRUE_MIN, 1e300, true, {"1"}, {"0"}},
         {7, 7, false, {"7"}, {NULL}},
         {7, 7, true, {"5", "10"}, {NULL}},
         {0, 0, false, {"0"}, {NULL}},
         {-1e300, 1e300, false, {"-1e+300", "0", "1e+300"}, {NULL}},
         {-DBL_TRUE_MIN, DBL_TRUE_MIN, false, {"0"}, {NULL}},
+        {1, 1 + DBL_EPSILON, true, {"0.5", "1", "2"}, {NULL}},
+        {100, 100 * (1 + 1e-12), true, {"50", "100", "200"}, {NULL}},
+        {1e-80, 1e300, true, {"1"}, {NULL}},
+        {1e-300, 1e300, true, {"1"}, {NULL}},
+        {1e-300, 1e-300, true, {"1e-300"}, {NULL}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const double y[] = {cases[i].low, cases[i].high};
@@ -168,9 +172,10 @@ Test(plot, what_cannot_be_drawn_is_a_gap) {
     cr_assert(xml_count(svg, "<polyline") == 2 && xml_count(svg, "<circle") == 2, "x likewise");
     free(svg);
 
-    const double z[] = {1, 10, 0, -1, 100, 1000};
-    svg = lines(1, &(DataSeries){NULL, 6, NULL, z}, &(DataLineChart){.log_y = true});
+    const double z[] = {1, 10, 0, -1, DBL_TRUE_MIN, 100, 1000};
+    svg = lines(1, &(DataSeries){NULL, 7, NULL, z}, &(DataLineChart){.log_y = true});
     cr_assert(xml_count(svg, "<polyline") == 2 && xml_count(svg, "<circle") == 0);
+    cr_assert(!has(svg, "inf"));
     free(svg);
 }
 
