@@ -178,7 +178,8 @@ AgLstmOutput ag_lstm_loop(AgTape *t, int n_in, const AgVar *in, const AgLstmCall
         ag_loop_put(&l, step, s.h);
         if (steps) steps[step] = s;
     }
-    return (AgLstmOutput){ag_loop_end(&l), h, c};
+    AgVar y = ag_loop_end(&l);
+    return ag_tape_ok(t) ? (AgLstmOutput){y, h, c} : failed;
 }
 
 AgLstmOutput ag_lstm_composed(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,

@@ -116,8 +116,8 @@ bool ag_rnn_vjp(AgVjp *v, const AgRnnKind *kind) {
 AgRnnOutput ag_rnn_loop(AgTape *t, int n_in, const AgVar *in, const AgRecurrent *o,
                         const AgRnnKind *kind) {
     AgLoop l;
-    if (!ag_loop_begin(&l, kind->op->name, t, n_in, in, kind->gates, o))
-        return (AgRnnOutput){{t, 0, 0}, {t, 0, 0}};
+    AgRnnOutput failed = {{t, 0, 0}, {t, 0, 0}};
+    if (!ag_loop_begin(&l, kind->op->name, t, n_in, in, kind->gates, o)) return failed;
     AgVar w_hh = ag_part(o, in, AG_W_HH), b_hh = ag_part(o, in, AG_B_HH);
     AgVar x = ag_linear(l.x, ag_part(o, in, AG_W_IH), ag_part(o, in, AG_B_IH));
     AgVar h = ag_loop_initial(&l, in, AG_H0, l.size.H);
@@ -127,7 +127,8 @@ AgRnnOutput ag_rnn_loop(AgTape *t, int n_in, const AgVar *in, const AgRecurrent 
         h = ag_loop_state(&l, step, h, after);
         ag_loop_put(&l, step, after);
     }
-    return (AgRnnOutput){ag_loop_end(&l), h};
+    AgVar y = ag_loop_end(&l);
+    return ag_tape_ok(t) ? (AgRnnOutput){y, h} : failed;
 }
 
 /* ---- public functions ---- */

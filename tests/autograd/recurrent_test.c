@@ -338,6 +338,30 @@ Test(recurrent, a_variable_of_another_tape_is_an_error_of_the_calls) {
     for_each_style(expect_own_tape);
 }
 
+/* One part of another dtype, which the loop of ops may meet when some results are there. */
+static void expect_one_dtype(Room *r, const Call *plain, TensorDtype dtype) {
+    Call c = *plain;
+    c.T = 1;
+    CallData d = call_data(r->a, &c, dtype, 1);
+    for (int n = 0; n < 2 * CALL_PARTS; n++) {
+        c.composed = n % 2;
+        int other = n / 2;
+        if (tensor_is_nil(&d.part[other])) continue;
+        AgVar v[CALL_PARTS] = {{0}}, out[CALL_OUT] = {{0}};
+        ag_tape_reset(r->t[0]);
+        for (int i = 0; i < CALL_PARTS; i++)
+            if (!tensor_is_nil(&d.part[i])) v[i] = ag_borrow(r->t[0], &d.part[i]);
+        v[other] = ag_cast(v[other], dtype == TENSOR_F32 ? TENSOR_F64 : TENSOR_F32);
+        call_apply(&c, v, out);
+        cr_expect(strstr(ag_tape_error(r->t[0]), "mixed dtypes"), "%s: %s", call_words(&c),
+                  ag_tape_error(r->t[0]));
+        for (int k = 0; k < CALL_OUT; k++)
+            cr_expect(!ag_ok(out[k]), "%s, part %d: result %d is there", call_words(&c), other, k);
+    }
+}
+
+Test(recurrent, a_call_that_fails_has_no_result) { for_each_style(expect_one_dtype); }
+
 Test(recurrent, another_nonlinearity_is_refused_by_the_loop_as_by_the_op) {
     AgTape *t = ag_tape_new();
     for (int composed = 0; composed < 2; composed++) {
