@@ -40,15 +40,15 @@ static void mark_linear(Marks *marks, double low, double high) {
         add_mark(marks, k * step + 0.0); /* + 0: no -0 */
 }
 
-/* Multiples 1 to 9 of powers of ten, those in the text; low and high are logarithms.  Below the
- * smallest number, where only the margin reaches, there are none. */
+/* Multiples 1 to 9 of powers of ten, those in the text; low and high are logarithms.  Beyond the
+ * smallest and the largest number, where only the margins reach, there are none. */
 static void mark_multiples(Marks *marks, double low, double high, const char *multiples) {
     int every = 1 + (int)((high - low) / 8);
     marks->n = 0;
     for (double k = floor(low / every) * every; k <= high; k += every)
         for (const char *m = multiples; *m; m++) {
             double u = k + log10(*m - '0'), value = (*m - '0') * pow(10, k);
-            bool is_number = value > 0 && isfinite(value); /* the margins may have none */
+            bool is_number = value > 0 && isfinite(value);
             if (is_number && u >= low - 1e-9 && u <= high + 1e-9)
                 add_mark(marks, value);
         }
@@ -162,7 +162,7 @@ static double x_of(const DataSeries *s, int64_t i) {
 
 static bool is_drawn(const DataSeries *s, int64_t i, bool log_y) {
     const double limit = 1e300; /* so that differences do not overflow */
-    return fabs(x_of(s, i)) <= limit && fabs(s->y[i]) <= limit && !(log_y && s->y[i] < 1 / limit);
+    return fabs(x_of(s, i)) <= limit && fabs(s->y[i]) <= limit && !(log_y && s->y[i] <= 0);
 }
 
 static void measure(Chart *c) {

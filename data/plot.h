@@ -32,14 +32,14 @@ typedef struct {
 
 typedef struct {
     const char *title, *x_label, *y_label;
-    bool log_y;        /* equal ratios of y take equal room; y must then be 1e-300 or more */
+    bool log_y;        /* equal ratios of y take equal room; y must then be above 0 */
     int width, height; /* of the picture without the legend, in pixels; 0 means 720 and 440 */
 } DataLineChart;
 
 /* n series in one chart (chart NULL: all zero).  The axes reach as far as the points do; they are
  * marked at 1, 2 or 5 times powers of ten.  A point that cannot be drawn is left out, and the
  * line has a gap there: a coordinate that is NaN, infinite or beyond +-1e300, or with log_y a y
- * below 1e-300.  A point between two gaps shows as a dot.  Series, or a chart, without points are
+ * not above 0.  A point between two gaps shows as a dot.  Series, or a chart, without points are
  * no error.  Colours repeat after 7 series, with other dashes.
  * Fails (false, the old file stays): n or a series' n below 0, no y; a size outside 200..10000;
  * the file cannot be written. */
