@@ -4,7 +4,8 @@
  *     models mgu          trains one for some seconds, and measures it against a baseline
  *     models mgu --check  compares all its gradients with finite differences
  *
- * Exit status: 0; 1 when a gradient is wrong or training failed; 2 for a wrong command line. */
+ * Exit status: 0; 1 when a gradient is wrong or training failed; else as of all examples
+ * (examples/support/program.h).  Ctrl-C ends training: what was learnt by then is measured. */
 #include <argp.h>
 #include <errno.h>
 #include <math.h>
@@ -12,8 +13,9 @@
 #include <string.h>
 
 #include "examples/models/models.h"
+#include "examples/support/program.h"
 
-enum { STATUS_FAILED = 1, STATUS_REFUSED = 2 };
+enum { STATUS_FAILED = 1 };
 
 typedef struct {
     const Model *model;
@@ -85,14 +87,16 @@ static int check(const Model *m) {
 static int train(const Model *m, const ModelTraining *training) {
     TensorError error;
     printf("%s %s\n", m->name, m->task);
+    fflush(stdout);
     double loss = model_train(m, training, &error);
     if (isnan(loss)) {
         fprintf(stderr, "models: %s\n", error.message);
         return STATUS_FAILED;
     }
+    if (*training->stop) puts("stopped by a signal");
     printf("%s on new data: %.5f\nbaseline: %.5f, %s\n", m->loss_is, loss, m->baseline,
            m->baseline_is);
-    return 0;
+    return *training->stop ? EXAMPLE_SIGNAL + *training->stop : 0;
 }
 
 int main(int argc, char **argv) {
@@ -100,17 +104,11 @@ int main(int argc, char **argv) {
                                 "Trains a small sequence model, or checks its gradients. Without "
                                 "arguments: lists the models.", NULL, NULL, NULL};
     Arguments a = {.training = {.seed = 1}};
-    argp_err_exit_status = STATUS_REFUSED;
+    argp_err_exit_status = EXAMPLE_REFUSED;
     error_t wrong = argp_parse(&parser, argc, argv, 0, NULL, &a);
-    if (wrong) {
-        fprintf(stderr, "models: %s\n", strerror(wrong));
-        return STATUS_REFUSED;
-    }
-    int status = !a.model ? list() : a.check ? check(a.model) : train(a.model, &a.training);
-    /* A full disk behind a redirected output is no success. */
-    if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
-        fprintf(stderr, "models: standard output: %s\n", strerror(errno));
-        status = STATUS_FAILED;
-    }
-    return status;
+    if (wrong) return example_refuse("models", strerror(wrong));
+    if (!a.model) return example_end("models", list());
+    if (a.check) return example_end("models", check(a.model));
+    a.training.stop = example_catch_stop();
+    return example_end("models", train(a.model, &a.training));
 }

@@ -5,6 +5,8 @@
  * the list of run.c, and --check tells whether its gradients hold. */
 #ifndef EXAMPLES_MODELS_MODELS_H
 #define EXAMPLES_MODELS_MODELS_H
+#include <signal.h>
+
 #include "autograd/gradcheck/gradcheck.h"
 #include "nn/param.h"
 #include "tensor/file.h"
@@ -52,6 +54,8 @@ typedef struct {
     int64_t steps;      /* 0: the model's own */
     uint64_t seed;      /* of parameters and batches */
     bool silent;        /* no progress lines on standard output */
+    const volatile sig_atomic_t *stop; /* training ends when it shows another number than 0; NULL:
+                                          after all steps */
 } ModelTraining;
 
 /* Trains a new model in F32, each step on a batch of its own, and measures the mean loss over

@@ -2,9 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "examples/models/models.h"
+#include "examples/support/progress.h"
 #include "optim/clip.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
@@ -83,16 +83,11 @@ static double test(Trainer *r) {
     return sum / 10;
 }
 
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static double train(Trainer *r, int64_t steps) {
-    double sum = 0, start = seconds();
+    double sum = 0, start = example_seconds();
     int64_t every = steps < 10 ? 1 : steps / 10, since = 0;
-    for (int64_t step = 0; step < steps; step++) {
+    const volatile sig_atomic_t *stop = r->training->stop;
+    for (int64_t step = 0; step < steps && !(stop && *stop); step++) {
         double loss = train_step(r, step);
         if (!isfinite(loss)) return NAN;
         sum += loss;
@@ -100,7 +95,7 @@ static double train(Trainer *r, int64_t steps) {
         if ((step + 1) % every || r->training->silent) continue;
         printf("step %5lld of %lld   loss %8.5f   learning rate %.5f   %.0f steps/s\n",
                (long long)step + 1, (long long)steps, sum / (double)since, optim_lr(r->optim),
-               (double)(step + 1) / (seconds() - start));
+               (double)(step + 1) / (example_seconds() - start));
         fflush(stdout);
         sum = 0;
         since = 0;

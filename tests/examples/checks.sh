@@ -30,11 +30,12 @@ one_line_error() {
 }
 
 # interrupt SIGNAL PROGRAM ARGUMENT...: a run that would take hours gets the signal once it has
-# begun to print epochs; one that ends before has its own status.
+# printed a line that begins with $begun; one that ends before has its own status.
+begun=epoch
 interrupt() {
     "${@:2}" >out 2>err &
     local pid=$!
-    until grep -q '^epoch' out || ! kill -0 $pid 2>/dev/null; do sleep 0.05; done
+    until grep -q "^$begun" out || ! kill -0 $pid 2>/dev/null; do sleep 0.05; done
     # A background job of a script ignores SIGINT only until the program catches it.
     kill -s "$1" $pid 2>/dev/null
     wait $pid

@@ -45,8 +45,14 @@ refused 'unrecognized option' mgu --quick
 
 if [[ -w /dev/full ]]; then
     "$models" mgu --steps 1 >/dev/full 2>out
-    check 'a full disk is told' is $? 1
+    check 'a full disk is told' is $? 2
     check 'in one line' grep -q 'standard output' out
 fi
+
+begun=mgu
+interrupt INT "$models" mgu --steps 100000000
+check 'Ctrl-C ends training with status 130' is $status 130
+check 'and says so' grep -q '^stopped by a signal' out
+check 'what was learnt is measured' grep -q '^baseline' out
 
 finish_checks
