@@ -52,7 +52,7 @@ typedef struct {
     const void *m;
     const char *kind, *name;
     bool made, batch_first;
-    int64_t L, D;
+    int64_t L, D, I;
     int n;                                /* tensors of the state: */
     const char *state[MAX_STATES];        /* their names after NAME */
     int64_t size[MAX_STATES];             /* and last axes */
@@ -82,6 +82,9 @@ static bool check_window(const NnTbptt *w, const Layer *l, AgVar x) {
     if (ag_ndim(x) != 3 || ag_dim(x, l->batch_first) != w->length)
         ag_fail(x.tape, "tbptt %s: expected x [%s] with the window's T = %lld steps, got %s",
                 l->kind, l->batch_first ? "B,T,I" : "T,B,I", (long long)w->length,
+                tensor_describe(ag_value(x), got, sizeof got));
+    else if (ag_dim(x, 2) != l->I) /* before a new state takes its shape from x */
+        ag_fail(x.tape, "tbptt %s: expected x with I = %lld, got %s", l->kind, (long long)l->I,
                 tensor_describe(ag_value(x), got, sizeof got));
     else if (l->D != 1)
         ag_fail(x.tape, "tbptt %s: a bidirectional layer has no state to carry", l->kind);
@@ -125,19 +128,19 @@ static AgVar run_rnn(const void *m, AgVar x, AgVar *s) {
 
 AgVar nn_tbptt_lstm(const NnTbptt *w, const NnLstm *m, AgVar x, NnState *st) {
     int64_t size = m->options.proj_size ? m->options.proj_size : m->H;
-    Layer l = {m, "lstm", m->name, m->layer, m->options.batch_first, m->L, m->D, 2, {"h", "c"},
+    Layer l = {m, "lstm", m->name, m->layer, m->options.batch_first, m->L, m->D, m->I, 2, {"h", "c"},
                {size, m->H}, run_lstm};
     return run_window(w, &l, x, st);
 }
 
 AgVar nn_tbptt_gru(const NnTbptt *w, const NnGru *m, AgVar x, NnState *st) {
-    Layer l = {m, "gru", m->name, m->layer, m->options.batch_first, m->L, m->D, 1, {"h"},
+    Layer l = {m, "gru", m->name, m->layer, m->options.batch_first, m->L, m->D, m->I, 1, {"h"},
                {m->H}, run_gru};
     return run_window(w, &l, x, st);
 }
 
 AgVar nn_tbptt_rnn(const NnTbptt *w, const NnRnn *m, AgVar x, NnState *st) {
-    Layer l = {m, "rnn", m->name, m->layer, m->options.batch_first, m->L, m->D, 1, {"h"},
+    Layer l = {m, "rnn", m->name, m->layer, m->options.batch_first, m->L, m->D, m->I, 1, {"h"},
                {m->H}, run_rnn};
     return run_window(w, &l, x, st);
 }

@@ -89,8 +89,9 @@ bool nn_tbptt_next(NnTbptt *w, AgTape *t);
  * The steps before and after `carry` are two calls of the layer with the live state between
  * them: a gradient passes, and masks that hold for a whole call (locked dropout, weight drop) are
  * drawn for each.
- * Fails (the tape's error; the failed variable): x has not `length` steps; a bidirectional layer,
- * whose state at a step depends on all steps after it; what the layer and the state refuse. */
+ * Fails (the tape's error; the failed variable): x has not `length` steps of the layer's I; a
+ * bidirectional layer, whose state at a step depends on all steps after it; what the layer and the
+ * state refuse. */
 AgVar nn_tbptt_lstm(const NnTbptt *w, const NnLstm *m, AgVar x, NnState *st);
 AgVar nn_tbptt_gru(const NnTbptt *w, const NnGru *m, AgVar x, NnState *st);
 AgVar nn_tbptt_rnn(const NnTbptt *w, const NnRnn *m, AgVar x, NnState *st);

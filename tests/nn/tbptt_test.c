@@ -529,7 +529,11 @@ Test(tbptt, what_a_layer_refuses_is_told) {
     expect_failed(&m, nn_tbptt_lstm(&w, &two, input(&m, &m.x, 0, 3), st), "bidirectional");
     ag_tape_reset(m.t);
     NnLstm wide = nn_lstm_make(m.set, "wide", I + 1, 4, NULL);
-    expect_failed(&m, nn_tbptt_lstm(&w, &wide, input(&m, &m.x, 0, 3), st), "expected");
+    expect_failed(&m, nn_tbptt_lstm(&w, &wide, input(&m, &m.x, 0, 3), st),
+                  "tbptt lstm: expected x with I = 3, got f64[3,3,2]");
+    ag_tape_reset(m.t);
+    AgVar right = ag_full(m.t, TENSOR_F64, 3, (int64_t[]){3, 5, I + 1}, 1);
+    cr_expect(ag_ok(nn_tbptt_lstm(&w, &wide, right, st)), "what was refused left no state");
     ag_tape_reset(m.t);
     nn_lstm_make(m.set, "lstm", I, 4, NULL); /* the name is in use */
     NnLstm unmade = nn_lstm_make(m.set, "other", I, 4, NULL);
