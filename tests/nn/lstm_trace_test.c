@@ -10,22 +10,14 @@
 #include <unistd.h>
 
 #include "tensor/rng.h"
+#include "tests/support/folder.h"
 #include "tests/support/read_text.h"
 #include "tests/support/xml.h"
 
-static char folder[256], path[300];
+static char path[TEST_PATH_SIZE];
 
-static void make_folder(void) {
-    const char *tmp = getenv("TEST_TMPDIR");
-    snprintf(folder, sizeof folder, "%s/lstm_trace_XXXXXX", tmp ? tmp : "/tmp");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/file", folder);
-}
-
-static void remove_folder(void) {
-    unlink(path);
-    rmdir(folder);
-}
+static void make_folder(void) { test_folder_make(path, "file"); }
+static void remove_folder(void) { test_folder_remove(path); }
 
 TestSuite(lstm_trace, .init = make_folder, .fini = remove_folder);
 
@@ -844,6 +836,8 @@ Test(lstm_trace, files_that_cannot_be_written_are_told) {
     World w = world();
     AgTape *t = ag_tape_new();
     NnLstmTrace trace = trace_of(&w, t);
+    char folder[TEST_PATH_SIZE];
+    test_folder_of(path, folder);
     const char *const paths[] = {"/nowhere/file", folder};
     for (int i = 0; i < 2; i++) {
         TensorError error = {""};

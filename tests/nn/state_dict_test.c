@@ -3,26 +3,16 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "nn/linear.h"
 #include "nn/lstm.h"
+#include "tests/support/folder.h"
 
-static char folder[256], path[300];
+static char path[TEST_PATH_SIZE];
 
-static void make_folder(void) {
-    const char *tmp = getenv("TEST_TMPDIR");
-    snprintf(folder, sizeof folder, "%s/state_dict_XXXXXX", tmp ? tmp : "/tmp");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-}
-
-static void remove_folder(void) {
-    unlink(path);
-    rmdir(folder);
-}
+static void make_folder(void) { test_folder_make(path, "model.safetensors"); }
+static void remove_folder(void) { test_folder_remove(path); }
 
 TestSuite(state_dict, .init = make_folder, .fini = remove_folder);
 
