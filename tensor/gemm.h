@@ -8,6 +8,7 @@
  * Instantiating BLAS Functionality, ACM TOMS 41(3), 2015. */
 #ifndef TENSOR_GEMM_H
 #define TENSOR_GEMM_H
+#include "tensor/isa.h"
 #include "tensor/tensor.h"
 
 #ifdef __cplusplus
@@ -24,6 +25,28 @@ extern "C" {
  * Fails (false): out of memory while packing. */
 bool tensor_gemm(double alpha, const Tensor *a, const Tensor *b, double beta, const Tensor *c,
                  TensorArena *scratch);
+
+/* A matrix b [k, n] in the order in which the product reads it: packed once, used any number of
+ * times. */
+typedef struct {
+    TensorDtype dtype;
+    int64_t k, n;
+    TensorIsa isa; /* in use when it was packed, and to be in use when it is read */
+    const void *data;
+} TensorPacked;
+
+/* Bytes of the packed b [k, n]; 0 when beyond a size_t. */
+size_t tensor_packed_bytes(TensorDtype dtype, int64_t k, int64_t n);
+/* Packs b [k, n], a float matrix of any strides, into `memory` of so many bytes, aligned to
+ * TENSOR_ALIGN; the result looks at it. */
+TensorPacked tensor_pack(const Tensor *b, void *memory);
+/* The same in memory of `a`; data is NULL when out of memory. */
+TensorPacked tensor_pack_new(const Tensor *b, TensorArena *a);
+
+/* c = alpha a b + beta c as tensor_gemm, with its bits, for matrices: a [m, k], c [m, n], whose
+ * columns lie side by side. */
+bool tensor_gemm_packed(double alpha, const Tensor *a, const TensorPacked *b, double beta,
+                        const Tensor *c, TensorArena *scratch);
 
 /* Name of the BLIS configuration in use ("skx", "haswell", "generic"), or "loops". */
 const char *tensor_gemm_config(void);
