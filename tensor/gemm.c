@@ -1,154 +1,61 @@
-/* gemm.c -- BLIS, and everything that knows of BLIS. */
+/* gemm.c -- the matrix product. */
 #include "tensor/gemm.h"
 
 #include <assert.h>
 
+#include "tensor/gemm_tiles.h"
 #include "tensor/isa.h"
 #include "tensor/kernels.h"
 
-#ifndef UNROLL_NO_BLIS
-#include "blis.h"
-#endif
-
-/* One product of matrices: c [m,n] = alpha a [m,k] b [k,n] + beta c, strides in elements. */
-typedef struct {
-    TensorDtype dtype;
-    int64_t m, n, k;
-    double alpha, beta;
-    const void *a, *b;
-    void *c;
-    int64_t rs_a, cs_a, rs_b, cs_b, rs_c, cs_c;
-} Product;
-
 /* ---- the reference: loops, summed in double ---- */
 
-#define LOOPS(REAL)                                                                     \
-    static void loops_##REAL(const Product *p) {                                        \
-        const REAL *a = p->a, *b = p->b;                                                \
-        for (int64_t i = 0; i < p->m; i++)                                              \
-            for (int64_t j = 0; j < p->n; j++) {                                        \
-                REAL *c = (REAL *)p->c + i * p->rs_c + j * p->cs_c;                     \
-                double sum = 0;                                                         \
-                for (int64_t l = 0; l < p->k; l++)                                      \
-                    sum += (double)a[i * p->rs_a + l * p->cs_a] *                       \
-                           (double)b[l * p->rs_b + j * p->cs_b];                        \
-                *c = (REAL)(p->alpha * sum + (p->beta == 0 ? 0 : p->beta * (double)*c)); \
-            }                                                                           \
+/* c += alpha a b */
+#define LOOPS(REAL)                                                                            \
+    static void loops_##REAL(double alpha, const Tensor *a, const Tensor *b, const Tensor *c) { \
+        const REAL *x = a->data, *y = b->data;                                                 \
+        for (int64_t i = 0; i < c->shape[0]; i++)                                              \
+            for (int64_t j = 0; j < c->shape[1]; j++) {                                        \
+                REAL *z = (REAL *)c->data + i * c->stride[0] + j * c->stride[1];               \
+                double sum = 0;                                                                \
+                for (int64_t l = 0; l < a->shape[1]; l++)                                      \
+                    sum += (double)x[i * a->stride[0] + l * a->stride[1]] *                    \
+                           (double)y[l * b->stride[0] + j * b->stride[1]];                     \
+                *z = (REAL)((double)*z + alpha * sum);                                         \
+            }                                                                                  \
     }
 LOOPS(float)
 LOOPS(double)
 
-static void multiply_loops(const Product *p) {
-    if (p->dtype == TENSOR_F32) loops_float(p);
-    else loops_double(p);
+static void multiply_loops(double alpha, const Tensor *a, const Tensor *b, const Tensor *c) {
+    if (c->dtype == TENSOR_F32) loops_float(alpha, a, b, c);
+    else loops_double(alpha, a, b, c);
 }
 
-/* ---- BLIS ---- */
+/* ---- one product ---- */
 
-#ifdef UNROLL_NO_BLIS
-static void multiply(const Product *p) { multiply_loops(p); }
-const char *tensor_gemm_config(void) { return "loops"; }
-#else
+static bool is_plain(TensorIsa isa) { return isa == TENSOR_ISA_PLAIN; }
 
-/* BLIS asks the processor's name and falls back to its slowest kernels for any that is newer than
- * itself; so its context is taken by what the processor can do. */
-static arch_t arch_of(TensorIsa isa) {
-    (void)isa;
-    /* A context that is not compiled into this BLIS must not be asked for. */
-#ifdef BLIS_CONFIG_SKX
-    if (isa == TENSOR_ISA_AVX512) return BLIS_ARCH_SKX;
-#endif
-#ifdef BLIS_CONFIG_HASWELL
-    if (isa == TENSOR_ISA_AVX512 || isa == TENSOR_ISA_AVX2) return BLIS_ARCH_HASWELL;
-#endif
-#if defined(BLIS_CONFIG_GENERIC) && defined(__x86_64__)
-    return BLIS_ARCH_GENERIC;
-#else
-    return bli_arch_query_id();
-#endif
+/* An operand's lines along an axis; k is the other one. */
+static TensorLines lines_of(const Tensor *x, int axis) {
+    return (TensorLines){x->data, x->shape[axis], x->shape[1 - axis], x->stride[axis],
+                   x->stride[1 - axis]};
 }
 
-const char *tensor_gemm_config(void) {
-    TensorIsa isa = tensor_isa();
-    if (isa == TENSOR_ISA_PLAIN) return "loops";
-    bli_init();
-    return bli_arch_string(arch_of(isa));
+/* The stride of an axis of size 1 is never used. */
+static bool side_by_side(const Tensor *c, int axis) {
+    return c->stride[axis] == 1 || c->shape[axis] == 1;
 }
 
-static void multiply_blis(const Product *p, TensorIsa isa) {
-    bli_init(); /* once; a flag afterwards */
-    cntx_t *context = bli_gks_lookup_nat_cntx(arch_of(isa));
-    rntm_t runtime;
-    bli_rntm_init(&runtime);
-    bli_rntm_set_num_threads(1, &runtime);
-    /* The path for small matrices sums in another order: a row would depend on how many others
-     * there are. */
-    bli_rntm_disable_l3_sup(&runtime);
-    if (p->dtype == TENSOR_F32) {
-        float alpha = (float)p->alpha, beta = (float)p->beta;
-        bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha,
-                     (float *)p->a, p->rs_a, p->cs_a, (float *)p->b, p->rs_b, p->cs_b, &beta,
-                     p->c, p->rs_c, p->cs_c, context, &runtime);
-    } else {
-        double alpha = p->alpha, beta = p->beta;
-        bli_dgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, p->m, p->n, p->k, &alpha,
-                     (double *)p->a, p->rs_a, p->cs_a, (double *)p->b, p->rs_b, p->cs_b, &beta,
-                     p->c, p->rs_c, p->cs_c, context, &runtime);
-    }
-}
-
-static void multiply(const Product *p) {
-    TensorIsa isa = tensor_isa();
-    if (isa == TENSOR_ISA_PLAIN) multiply_loops(p);
-    else multiply_blis(p, isa);
-}
-#endif
-
-/* ---- operands that BLIS takes ---- */
-
-/* BLIS checks strides as if matrices were rows or columns of storage that do not overlap, and ends
- * the process where they are not. */
-static bool is_storable(int64_t rows, int64_t cols, int64_t rs, int64_t cs) {
-    if (rs < 1 || cs < 1) return false;
-    if (rs == cs) return rows == 1 && cols == 1;
-    return rs < cs ? cs >= (rows - 1) * rs + 1 : rs >= (cols - 1) * cs + 1;
-}
-
-/* The stride of an axis of size 1 is never used, and so may be what BLIS likes. */
-static void tidy_strides(int64_t rows, int64_t cols, int64_t *rs, int64_t *cs) {
-    if (rows == 1 && cols == 1) {
-        *rs = 2;
-        *cs = 1;
-    } else if (rows == 1) {
-        *rs = cols * (*cs > 0 ? *cs : 1) + 1;
-    } else if (cols == 1) {
-        *cs = rows * (*rs > 0 ? *rs : 1) + 1;
-    }
-}
-
-typedef struct {
-    Tensor x; /* 2-d */
-    int64_t rs, cs;
-} Matrix;
-
-static Matrix matrix(const Tensor *x) {
-    Matrix m = {*x, x->stride[0], x->stride[1]};
-    tidy_strides(x->shape[0], x->shape[1], &m.rs, &m.cs);
-    return m;
-}
-
-static bool fits(const Matrix *m) {
-    return is_storable(m->x.shape[0], m->x.shape[1], m->rs, m->cs);
-}
-
-/* Moves m to memory that BLIS takes; its values come along where they are needed. */
-static bool pack(Matrix *m, bool values, TensorArena *scratch) {
-    if (fits(m)) return true;
-    Tensor packed = tensor_new(scratch, m->x.dtype, 2, m->x.shape);
-    if (tensor_is_nil(&packed)) return false;
-    if (values) tensor_convert(&packed, &m->x);
-    *m = matrix(&packed);
-    return true;
+/* c [m, n], with elements of a row or of a column side by side. */
+static bool multiply_tiles(double alpha, const Tensor *a, const Tensor *b, bool add,
+                           const Tensor *c, TensorArena *scratch) {
+    TensorLines rows = lines_of(a, 0), columns = lines_of(b, 1);
+    bool by_columns = !side_by_side(c, 1) || (side_by_side(c, 0) && c->shape[0] > c->shape[1]);
+    TensorProduct p = by_columns ? tensor_product(alpha, &columns, &rows, c->dtype, c->data,
+                                                  c->stride[1])
+                                 : tensor_product(alpha, &rows, &columns, c->dtype, c->data,
+                                                  c->stride[0]);
+    return tensor_product_run(&p, add, scratch);
 }
 
 /* c = beta c, without reading c where beta is 0. */
@@ -160,20 +67,20 @@ static void scale(const Tensor *c, double beta) {
 static bool multiply_2d(double alpha, const Tensor *a, const Tensor *b, double beta,
                         const Tensor *c, TensorArena *scratch) {
     if (tensor_numel(c) == 0) return true;
-    if (a->shape[1] == 0 || alpha == 0) {
-        scale(c, beta);
-        return true;
-    }
+    bool nothing = a->shape[1] == 0 || alpha == 0, plain = is_plain(tensor_isa());
+    if (beta != 0 || nothing || plain) scale(c, beta);
+    if (plain && !nothing) multiply_loops(alpha, a, b, c);
+    if (plain || nothing) return true;
     TensorArenaMark mark = tensor_arena_mark(scratch);
-    Matrix ma = matrix(a), mb = matrix(b), mc = matrix(c);
-    bool through = !fits(&mc);
-    bool ok = pack(&ma, true, scratch) && pack(&mb, true, scratch) &&
-              pack(&mc, beta != 0, scratch);
-    if (ok) {
-        Product p = {c->dtype, c->shape[0], c->shape[1], a->shape[1], alpha, beta, ma.x.data,
-                     mb.x.data, mc.x.data, ma.rs, ma.cs, mb.rs, mb.cs, mc.rs, mc.cs};
-        multiply(&p);
-        if (through) tensor_convert(c, &mc.x);
+    bool ok;
+    if (side_by_side(c, 0) || side_by_side(c, 1)) {
+        ok = multiply_tiles(alpha, a, b, beta != 0, c, scratch);
+    } else {
+        Tensor dense = tensor_new(scratch, c->dtype, 2, c->shape);
+        ok = !tensor_is_nil(&dense);
+        if (ok && beta != 0) tensor_convert(&dense, c);
+        ok = ok && multiply_tiles(alpha, a, b, beta != 0, &dense, scratch);
+        if (ok) tensor_convert(c, &dense);
     }
     tensor_arena_release(scratch, mark);
     return ok;
@@ -285,4 +192,57 @@ bool tensor_gemm(double alpha, const Tensor *a, const Tensor *b, double beta, co
         if (!multiply_2d(alpha, &ma, &mb, beta, &mc, scratch)) return false;
     } while (next_index(c, leading, index));
     return true;
+}
+
+/* ---- packed once ---- */
+
+size_t tensor_packed_bytes(TensorDtype dtype, int64_t k, int64_t n) {
+    size_t lines = (size_t)(is_plain(tensor_isa()) ? n : tensor_product_padded(dtype, n)), bytes;
+    return __builtin_mul_overflow(lines, (size_t)k, &bytes) ||
+                   __builtin_mul_overflow(bytes, tensor_dtype_size(dtype), &bytes)
+               ? 0
+               : bytes;
+}
+
+/* For the loops of the reference: b itself, contiguous. */
+static void copy_plain(const Tensor *b, void *memory) {
+    Tensor copy = tensor_wrap(memory, b->dtype, 2, b->shape);
+    tensor_convert(&copy, b);
+}
+
+TensorPacked tensor_pack(const Tensor *b, void *memory) {
+    assert(b->ndim == 2 && tensor_dtype_is_float(b->dtype));
+    TensorPacked p = {b->dtype, b->shape[0], b->shape[1], tensor_isa(), memory};
+    TensorLines lines = lines_of(b, 1);
+    if (is_plain(p.isa)) copy_plain(b, memory);
+    else tensor_product_pack(b->dtype, &lines, memory);
+    return p;
+}
+
+TensorPacked tensor_pack_new(const Tensor *b, TensorArena *a) {
+    size_t bytes = tensor_packed_bytes(b->dtype, b->shape[0], b->shape[1]);
+    bool empty = tensor_numel(b) == 0;
+    void *memory = bytes || empty ? tensor_arena_alloc(a, bytes) : NULL;
+    return memory ? tensor_pack(b, memory) : (TensorPacked){.data = NULL};
+}
+
+bool tensor_gemm_packed(double alpha, const Tensor *a, const TensorPacked *b, double beta,
+                        const Tensor *c, TensorArena *scratch) {
+    assert(a->ndim == 2 && c->ndim == 2 && a->dtype == c->dtype && b->dtype == c->dtype);
+    assert(a->shape[0] == c->shape[0] && a->shape[1] == b->k && c->shape[1] == b->n);
+    assert(b->isa == tensor_isa() && side_by_side(c, 1));
+    if (is_plain(b->isa)) {
+        Tensor copy = tensor_wrap((void *)b->data, b->dtype, 2, (int64_t[]){b->k, b->n});
+        return multiply_2d(alpha, a, &copy, beta, c, scratch);
+    }
+    if (tensor_numel(c) == 0) return true;
+    bool nothing = b->k == 0 || alpha == 0;
+    if (beta != 0 || nothing) scale(c, beta);
+    if (nothing) return true;
+    TensorArenaMark mark = tensor_arena_mark(scratch);
+    TensorLines rows = lines_of(a, 0), wide = {.n = b->n, .k = b->k};
+    TensorProduct p = tensor_product(alpha, &rows, &wide, c->dtype, c->data, c->stride[0]);
+    bool ok = tensor_product_run_packed(&p, b->data, beta != 0, scratch);
+    tensor_arena_release(scratch, mark);
+    return ok;
 }

@@ -1,11 +1,14 @@
 /* gemm.h -- the matrix product.
  *
- * BLIS behind one function (loops when the instruction set is TENSOR_ISA_PLAIN,
- * the reference in tests).  A row of the result has the same bits whatever the
- * other rows of the call: BLIS's small-matrix path is off, its context is named
- * explicitly and it runs on one thread.
- * Reference: F. Van Zee and R. van de Geijn, BLIS: A Framework for Rapidly
- * Instantiating BLAS Functionality, ACM TOMS 41(3), 2015. */
+ * Panels and strips of the operands go through BLIS's micro-kernel, and through kernels of our own
+ * at the ends, for few rows and where BLIS has none (gemm_tiles.h); loops when the instruction set
+ * is TENSOR_ISA_PLAIN, the reference in tests.  Large products are shared among threads.
+ *
+ * A row of the result has the same bits whatever the other rows of the call and whatever the number
+ * of threads: each element is summed in the same order.
+ * References: K. Goto and R. van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM
+ * TOMS 34(3), 2008; F. Van Zee and R. van de Geijn, BLIS: A Framework for Rapidly Instantiating
+ * BLAS Functionality, ACM TOMS 41(3), 2015. */
 #ifndef TENSOR_GEMM_H
 #define TENSOR_GEMM_H
 #include "tensor/isa.h"
@@ -19,8 +22,8 @@ extern "C" {
  *
  * All three have one float dtype and ndim >= 2.  Leading axes of a and b
  * broadcast to those of c.  Every strided view is legal for a and b, overlapping
- * ones too (they are packed first, in memory of `scratch`, given back before
- * the return); c must not overlap itself nor a nor b.  beta = 0 never reads c,
+ * ones too; memory for packing is taken from `scratch` and given back before the
+ * return; c must not overlap itself nor a nor b.  beta = 0 never reads c,
  * and k = 0 gives beta c.
  * Fails (false): out of memory while packing. */
 bool tensor_gemm(double alpha, const Tensor *a, const Tensor *b, double beta, const Tensor *c,
@@ -48,7 +51,8 @@ TensorPacked tensor_pack_new(const Tensor *b, TensorArena *a);
 bool tensor_gemm_packed(double alpha, const Tensor *a, const TensorPacked *b, double beta,
                         const Tensor *c, TensorArena *scratch);
 
-/* Name of the BLIS configuration in use ("skx", "haswell", "generic"), or "loops". */
+/* Where the micro-kernel comes from: BLIS's configuration ("skx", "haswell"), "tiles" (ours alone)
+ * or "loops". */
 const char *tensor_gemm_config(void);
 
 #ifdef __cplusplus

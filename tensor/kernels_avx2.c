@@ -18,6 +18,8 @@
 #define VEC __m256
 #define LANES 8
 #define VEC_MATH(name, bound) Sleef_##name##f8_##bound##avx2
+#define VEC_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define REGISTERS 16
 #include "tensor/kernels.inc"
 
 #define REAL double
@@ -28,6 +30,8 @@
 #define VEC __m256d
 #define LANES 4
 #define VEC_MATH(name, bound) Sleef_##name##d4_##bound##avx2
+#define VEC_FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
+#define REGISTERS 16
 #include "tensor/kernels.inc"
 
 const TensorKernelTable tensor_kernels_avx2 = {

@@ -20,6 +20,8 @@
 #define VEC __m512
 #define LANES 16
 #define VEC_MATH(name, bound) Sleef_##name##f16_##bound##avx512f
+#define VEC_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define REGISTERS 32
 #include "tensor/kernels.inc"
 
 #define REAL double
@@ -30,6 +32,8 @@
 #define VEC __m512d
 #define LANES 8
 #define VEC_MATH(name, bound) Sleef_##name##d8_##bound##avx512f
+#define VEC_FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define REGISTERS 32
 #include "tensor/kernels.inc"
 
 const TensorKernelTable tensor_kernels_avx512 = {

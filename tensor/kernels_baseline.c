@@ -29,6 +29,8 @@
 #define LANES 1
 #define VEC_MATH(name, bound) Sleef_##name##f1_##bound##purec
 #endif
+#define VEC_FMA(a, b, c) ((a) * (b) + (c))
+#define REGISTERS 16
 #include "tensor/kernels.inc"
 
 #define REAL double
@@ -49,6 +51,8 @@
 #define LANES 1
 #define VEC_MATH(name, bound) Sleef_##name##d1_##bound##purec
 #endif
+#define VEC_FMA(a, b, c) ((a) * (b) + (c))
+#define REGISTERS 16
 #include "tensor/kernels.inc"
 
 const TensorKernelTable tensor_kernels_baseline = {

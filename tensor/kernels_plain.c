@@ -12,6 +12,8 @@
 #define VEC float
 #define LANES 1
 #define VEC_MATH(name, bound) name##f
+#define VEC_FMA(a, b, c) ((a) * (b) + (c))
+#define REGISTERS 16
 #include "tensor/kernels.inc"
 
 #define REAL double
@@ -22,6 +24,8 @@
 #define VEC double
 #define LANES 1
 #define VEC_MATH(name, bound) name
+#define VEC_FMA(a, b, c) ((a) * (b) + (c))
+#define REGISTERS 16
 #include "tensor/kernels.inc"
 
 const TensorKernelTable tensor_kernels_plain = {

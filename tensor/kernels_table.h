@@ -38,7 +38,28 @@ typedef struct {
     double a, b;
 } TensorActivationOptions; /* of both runs of an activation */
 
+#define TENSOR_TILE_COLUMNS 14
+#define TENSOR_STRIP_PANELS 4
+
+/* A tile of a matrix product; see tiles.inc. */
+typedef void TensorTile(int64_t k, const void *wide, int64_t panel, const void *narrow, void *c,
+                        int64_t column, bool add);
+
 typedef struct {
+    int lanes;   /* a panel is 2 lanes wide, the last one perhaps 1 */
+    int columns; /* the most that are worth while */
+    int strip_columns;
+    TensorTile *half[TENSOR_TILE_COLUMNS + 1], *full[TENSOR_TILE_COLUMNS + 1]; /* by columns */
+    TensorTile *strip[TENSOR_TILE_COLUMNS + 1]; /* TENSOR_STRIP_PANELS full panels */
+    /* to [k, width] = x of `live` lines, of the `room` that may be read; anything in the columns
+     * beyond.  Strides in elements. */
+    void (*pack)(int64_t k, int64_t width, int64_t live, int64_t room, void *to, const void *x,
+                 int64_t k_stride, int64_t stride);
+    void (*scale)(int64_t n, void *x, double scale);
+} TensorTiles;
+
+typedef struct {
+    const TensorTiles *tiles;
     TensorRun *unary[TENSOR_UNARY_COUNT];
     TensorRun *binary[TENSOR_BINARY_COUNT];
     TensorRun *compare[TENSOR_COMPARE_COUNT];
