@@ -178,6 +178,7 @@ static bool push_results(AgCall *c, const Results *r, const AgVar *in, const AgR
 /* What only the caller's wish turns on. */
 static bool inspect(AgCall *c, const AgVar *in, bool view) {
     AgTape *t = c->tape;
+    if (t->profiling && !view) ag_profile_results(c);
     return (!t->checkpoint || ag_checkpoint_sees(t, c->n_in, in)) &&
            (!t->tracing || view || ag_trace_call(c, in));
 }
@@ -223,13 +224,10 @@ static bool check_op(AgTape *t, const AgOp *op, const Signature *s, int n_in,
     return !t->failed;
 }
 
-void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *options,
-              size_t options_size, AgVar *out) {
-    Signature s = read_signature(op->signature);
-    t = tape_of(t, n_in, in);
-    fail_results(t, s.n_out, out);
-    if (!t || t->failed) return;
-    if (!check_op(t, op, &s, n_in, options, options_size)) return;
+/* Not of a failed tape; out holds failed variables. */
+static void apply(const AgOp *op, const Signature *s, AgTape *t, int n_in, const AgVar *in,
+                  const void *options, size_t options_size, AgVar *out) {
+    if (!check_op(t, op, s, n_in, options, options_size)) return;
     for (int i = 0; i < n_in; i++)
         if (!ag_check_var(t, op->name, i, in[i])) return;
 
@@ -245,11 +243,22 @@ void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *
     for (int i = 0; i < n_in; i++) values[i] = &ag_node(t, in[i].id)->value;
     AgCall c = {.tape = t, .op = op, .options = options, .n_in = n_in, .in = values,
                 .recorded = !t->no_grad && n_in > 0, .scratch = t->scratch};
-    if (!call_op(&c, &s, in, options_size, out)) {
+    if (!call_op(&c, s, in, options_size, out)) {
         ag_fail(t, "%s: failed and gave no reason", op->name); /* kept only if it is the first */
-        fail_results(t, s.n_out, out);
+        fail_results(t, s->n_out, out);
     }
     tensor_arena_release(t->scratch, scratch);
+}
+
+void ag_apply(const AgOp *op, AgTape *t, int n_in, const AgVar *in, const void *options,
+              size_t options_size, AgVar *out) {
+    Signature s = read_signature(op->signature);
+    t = tape_of(t, n_in, in);
+    fail_results(t, s.n_out, out);
+    if (!t || t->failed) return;
+    AgProfileMark was = ag_profile_begin(t, AG_TIME_CALL, op->name, t->open_scope);
+    apply(op, &s, t, n_in, in, options, options_size, out);
+    ag_profile_end(t, was);
 }
 
 AgVar ag_apply1(const AgOp *op, int n_in, const AgVar *in, const void *options,

@@ -95,7 +95,7 @@ void ag_checkpoint_sees_leaf(AgTape *t, const void *key, const AgLeaf *leaf, AgV
 
 static void set_run(AgTape *t, AgCheckpointRun *run) {
     t->checkpoint = run;
-    t->inspect = t->tracing || run;
+    ag_set_inspect(t);
 }
 
 /* ---- backward ---- */
@@ -208,8 +208,9 @@ static bool vjp(AgVjp *v) {
 }
 
 /* Recorded here, not through ag_apply: the results are there before the record. */
-static const AgOp op = {.name = "checkpoint", .doc = "a part of the graph, computed again",
-                        .signature = "a*:?", .vjp = vjp};
+const AgOp ag_checkpoint_op = {
+    .name = "checkpoint", .doc = "a part of the graph, computed again", .signature = "a*:?",
+    .vjp = vjp};
 
 /* ---- forward ---- */
 
@@ -234,7 +235,7 @@ static AgRecord *new_record(AgTape *t, const AgCheckpointRun *run, const Options
         ag_fail_memory(t, "checkpoint", bytes);
         return NULL;
     }
-    *r = (AgRecord){.op = &op, .options = o, .n_in = n_in, .n_out = o->n_out};
+    *r = (AgRecord){.op = &ag_checkpoint_op, .options = o, .n_in = n_in, .n_out = o->n_out};
     uint32_t *in = r->in;
     for (int i = 0; i < run->n; i++) *in++ = run->in[i].id;
     for (const LeafUse *use = run->leaf; use; use = use->next)
@@ -251,7 +252,7 @@ static void record(AgTape *t, const AgCheckpointRun *run, const Options *o, AgVa
         const AgNode *n = ag_node(t, out[k].id);
         uint32_t id = ag_push_node(t, &n->value, n->buffer);
         if (!id) break;
-        ag_node(t, id)->op = &op;
+        ag_node(t, id)->op = &ag_checkpoint_op;
         ag_node(t, id)->record = r;
         out[k] = ag_var_of(t, id);
     }
@@ -292,12 +293,15 @@ static void checkpoint(AgTape *t, AgCheckpointFunction f, void *context, int n, 
     run.end = &run.leaf;
     run.depth = run.outer ? run.outer->depth + 1 : 1;
     TensorArenaMark scratch = tensor_arena_mark(t->scratch);
+    AgProfileMark was =
+        ag_profile_begin(t, AG_TIME_CHECKPOINT, ag_checkpoint_op.name, t->open_scope);
     AgVar made[AG_MAX_OUT]; /* out may be in */
     for (int k = 0; k < n_out; k++) made[k] = ag_failed(t);
     run_first(t, &run, &o, made);
     if (!t->failed && !t->no_grad) record(t, &run, &o, made);
     if (!run.outer) tensor_arena_release(t->scratch, scratch); /* outer's list lies there, too */
     for (int k = 0; k < n_out && !t->failed; k++) out[k] = made[k];
+    ag_profile_end(t, was);
 }
 
 void ag_checkpoint(AgCheckpointFunction f, void *context, int n, const AgVar *in, int n_out,

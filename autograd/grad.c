@@ -141,6 +141,7 @@ static bool make_ours(Sweep *s, uint32_t id) {
     AgBuffer *buffer;
     Tensor x = new_buffer(s, &ag_node(s->t, id)->value, &buffer);
     if (tensor_is_nil(&x)) return false;
+    AgProfileMark was = ag_profile_begin(s->t, AG_TIME_SUM, NULL, ag_node(s->t, id)->scope);
     if (e->present) {
         tensor_convert(&x, &e->value);
         drop_entry(s, e);
@@ -148,6 +149,7 @@ static bool make_ours(Sweep *s, uint32_t id) {
         tensor_fill(&x, 0);
     }
     set_entry(e, &x, buffer);
+    ag_profile_end(s->t, was);
     return true;
 }
 
@@ -200,6 +202,7 @@ static void add_values(Sweep *s, uint32_t id, const Tensor *g, AgBuffer *buffer)
 }
 
 static void add_part(Sweep *s, AgPartKind kind, uint32_t id, uint32_t from, AgVar g) {
+    AgProfileMark was = ag_profile_begin(s->t, AG_TIME_SUM, NULL, ag_node(s->t, id)->scope);
     if (s->keep) ag_kept_add(s->t, kind, id, from, &ag_node(s->t, g.id)->value);
     if (s->create_graph) {
         Entry *e = entry_of(s, id);
@@ -209,6 +212,7 @@ static void add_part(Sweep *s, AgPartKind kind, uint32_t id, uint32_t from, AgVa
         const AgNode *n = ag_node(s->t, g.id);
         add_values(s, id, &n->value, n->buffer);
     }
+    ag_profile_end(s->t, was);
 }
 
 /* ---- rules ---- */
@@ -400,7 +404,10 @@ static void call_rule(Sweep *s, const AgRecord *r, Rule *rule, AgVar *in, AgVar 
                .scratch = t->scratch, .engine = rule};
     if (t->failed || (s->trace && !ag_trace_gout(&v))) return;
     if (s->trace) ag_set_tracing(t, false); /* a rule may mask what it need not compute */
+    AgTimeKind kind = r->op == &ag_checkpoint_op ? AG_TIME_AGAIN : AG_TIME_RULE;
+    AgProfileMark was = ag_profile_begin(t, kind, r->op->name, t->open_scope);
     bool ok = run_rule(&v);
+    ag_profile_end(t, was);
     if (s->trace) ag_set_tracing(t, t->trace_nan);
     if (!ok || (s->trace && !ag_trace_gin(&v))) return;
     for (int i = 0; i < r->n_in && !t->failed; i++)
@@ -432,7 +439,9 @@ static bool pass_on_in_place(Sweep *s, uint32_t id) {
     if (s->create_graph || s->keep || !is_plain_view(n)) return false;
     Tensor to;
     if (!in_base(s, n, &to, 0)) return false;
+    AgProfileMark was = ag_profile_begin(s->t, AG_TIME_SUM, NULL, n->scope);
     tensor_accumulate(&to, &entry_of(s, id)->value);
+    ag_profile_end(s->t, was);
     return true;
 }
 
@@ -493,7 +502,9 @@ static void run_hooks(Sweep *s, uint32_t id) {
     for (uint32_t i = ag_node(t, id)->hook; i && i <= last && !t->failed;
          i = t->hook[i - 1].next) {
         AgHook h = t->hook[i - 1];
+        AgProfileMark timed = ag_profile_begin(t, AG_TIME_HOOK, NULL, t->open_scope);
         AgVar got = h.function(g, h.context);
+        ag_profile_end(t, timed);
         if (check_replacement(t, id, got)) g = got;
     }
     leave(t, was);
@@ -589,12 +600,17 @@ static void run_sweep(Sweep *s, int n_y, const AgVar *y, const AgVar *seed) {
 }
 
 /* The sweep's memory starts anew for the outermost one. */
-static void begin(AgTape *t) {
-    if (t->sweeps++) return;
+static AgProfileMark begin(AgTape *t, AgTimeKind kind) {
+    AgProfileMark was = ag_profile_begin(t, kind, NULL, t->open_scope);
+    if (t->sweeps++) return was;
     tensor_arena_reset(t->sweep);
     memset(t->free_buffer, 0, sizeof t->free_buffer);
+    return was;
 }
-static void end(AgTape *t) { t->sweeps--; }
+static void end(AgTape *t, AgProfileMark was) {
+    t->sweeps--;
+    ag_profile_end(t, was);
+}
 
 static AgVar seed_or_ones(AgTape *t, AgVar y, AgVar seed) {
     const Tensor *v = ag_value(y);
@@ -666,6 +682,7 @@ static void grad_n(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n,
 bool ag_grad_parts(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x,
                    const Tensor *const *into, AgVar *gx, bool create_graph) {
     Sweep s = {.t = t, .create_graph = create_graph};
+    AgProfileMark was = ag_profile_begin(t, AG_TIME_INSIDE, NULL, t->open_scope);
     t->sweeps++;
     bool ok = open_sweep(&s, n_y, y, n, x);
     for (int i = 0; i < n && ok; i++) {
@@ -680,6 +697,7 @@ bool ag_grad_parts(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n,
             gx[i] = push_gout(&s, x[i].id);
     if (ok) close_table(&s);
     t->sweeps--;
+    ag_profile_end(t, was);
     return !t->failed;
 }
 
@@ -689,9 +707,9 @@ bool ag_grad_n(int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x
     if (t && (n_y < 1 || n < 0)) ag_fail(t, "grad: %d results, %d inputs", n_y, n);
     bool ok = t && !t->failed;
     if (ok && n > 0) {
-        begin(t);
+        AgProfileMark was = begin(t, AG_TIME_GRAD);
         grad_n(t, n_y, y, seed, n, x, gx, create_graph);
-        end(t);
+        end(t, was);
         ok = !t->failed;
     }
     for (int i = 0; i < n && !ok; i++) gx[i] = (AgVar){t, 0, 0};
@@ -742,8 +760,10 @@ static void add_to_parameters(Sweep *s) {
     for (uint32_t id = s->low; s->apart && id <= s->top && !s->t->failed; id++) {
         const AgLeaf *leaf = ag_node(s->t, id)->leaf;
         const Entry *e = entry_of(s, id);
-        if (leaf && !tensor_is_nil(&leaf->grad) && e->own && e->present)
-            tensor_accumulate(&leaf->grad, &e->value);
+        if (!leaf || tensor_is_nil(&leaf->grad) || !e->own || !e->present) continue;
+        AgProfileMark was = ag_profile_begin(s->t, AG_TIME_SUM, NULL, ag_node(s->t, id)->scope);
+        tensor_accumulate(&leaf->grad, &e->value);
+        ag_profile_end(s->t, was);
     }
 }
 
@@ -798,9 +818,9 @@ bool ag_backward(AgVar loss) {
     AgTape *t = loss.tape;
     if (!t || t->failed) return false;
     bool warned = t->warning[0];
-    begin(t);
+    AgProfileMark was = begin(t, AG_TIME_BACKWARD);
     backward(t, loss);
-    end(t);
+    end(t, was);
     bool ok = !t->failed;
     if (!warned && t->warning[0] && t->on_warning) /* which may reset the tape */
         t->on_warning(t->warning, t->warning_context);

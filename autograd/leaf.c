@@ -48,8 +48,7 @@ static bool check_input(AgTape *t, const char *what, const Tensor *value) {
     return !why;
 }
 
-AgVar ag_input(AgTape *t, const Tensor *value) {
-    if (!check_input(t, "input", value)) return ag_failed(t);
+static AgVar copy_input(AgTape *t, const Tensor *value) {
     AgBuffer *buffer;
     Tensor copy = ag_new_value(t, value->dtype, value->ndim, value->shape, &buffer);
     if (tensor_is_nil(&copy)) {
@@ -58,6 +57,14 @@ AgVar ag_input(AgTape *t, const Tensor *value) {
     }
     tensor_convert(&copy, value);
     return push_input(t, &copy, buffer);
+}
+
+AgVar ag_input(AgTape *t, const Tensor *value) {
+    if (!check_input(t, "input", value)) return ag_failed(t);
+    AgProfileMark was = ag_profile_begin(t, AG_TIME_INPUT, NULL, t->open_scope);
+    AgVar v = copy_input(t, value);
+    ag_profile_end(t, was);
+    return v;
 }
 
 /* FNV-1a over the elements in row-major order.  Finds changes made by mistake; it is no defence

@@ -65,6 +65,8 @@ void ag_tape_free(AgTape *t) {
     free(t->hook);
     tensor_arena_free(t->kept);
     free(t->part);
+    free(t->profile.line);
+    free(t->profile.slot);
     free(t);
 }
 
@@ -73,6 +75,7 @@ void ag_tape_reset(AgTape *t) {
         ag_fail(t, "tape_reset: inside a gradient rule, a hook or a checkpoint");
         return;
     }
+    AgProfileMark was = ag_profile_begin(t, AG_TIME_RESET, NULL, 0);
     tensor_arena_reset(t->arena);
     tensor_arena_reset(t->scratch);
     tensor_arena_reset(t->sweep);
@@ -91,6 +94,7 @@ void ag_tape_reset(AgTape *t) {
     t->misshaped = 0;
     t->error[0] = 0;
     t->n_frames = 0;
+    ag_profile_end(t, was);
 }
 
 void *ag_grow(void *array, uint32_t n, uint32_t *cap, size_t size) {
@@ -336,6 +340,7 @@ bool ag_tape_release(AgTape *t, AgTapeMark mark, int n, AgVar *keep) {
         ag_fail(t, "tape_release: %s", why);
         return false;
     }
+    AgProfileMark was = ag_profile_begin(t, AG_TIME_RELEASE, NULL, t->open_scope);
     for (int i = 0; i < n; i++)
         if (!t->failed && !ag_check_var(t, "tape_release", i, keep[i])) break;
 
@@ -358,6 +363,7 @@ bool ag_tape_release(AgTape *t, AgTapeMark mark, int n, AgVar *keep) {
         }
     }
     tensor_arena_release(t->scratch, scratch);
+    ag_profile_end(t, was);
     return !t->failed;
 }
 
@@ -385,7 +391,8 @@ void ag_scope_push(AgTape *t, const char *name) {
         return;
     }
     memcpy(copy, name, size);
-    t->scope[t->n_scopes] = (AgScope){copy, t->open_scope, -1, t->scope[t->open_scope].step};
+    t->scope[t->n_scopes] = (AgScope){.name = copy, .parent = t->open_scope, .step = -1,
+                                      .parent_step = t->scope[t->open_scope].step};
     t->open_scope = t->n_scopes++;
 }
 

@@ -40,6 +40,7 @@ typedef struct {
 typedef struct {
     const char *name; /* in the arena */
     uint32_t parent;
+    uint32_t timed;   /* 1 + its line in the profile; 0: not looked up yet */
     int64_t step;
     int64_t parent_step; /* the parent's when this one was opened */
 } AgScope;
@@ -75,6 +76,56 @@ typedef struct {
     uint32_t to, from; /* nodes; from: the first result of the op that sent it */
     Tensor value;
 } AgPart;
+
+/* What takes time; see profile.c. */
+typedef enum {
+    AG_TIME_OUTSIDE,    /* not the tape */
+    AG_TIME_CUT,        /* the rest of a sweep in which the profile was switched or cleared */
+    AG_TIME_CALL,       /* of an op */
+    AG_TIME_INPUT,
+    AG_TIME_RELEASE,
+    AG_TIME_RESET,
+    AG_TIME_CHECKPOINT, /* the function of one, in its first run */
+    AG_TIME_BACKWARD,   /* a sweep: what lies between its rules */
+    AG_TIME_GRAD,       /* likewise */
+    AG_TIME_RULE,       /* the gradient rule of an op */
+    AG_TIME_AGAIN,      /* the rule of a checkpoint: its second run */
+    AG_TIME_INSIDE,     /* the sweep over that */
+    AG_TIME_SUM,        /* a part of a gradient is added to the others */
+    AG_TIME_HOOK,
+    AG_TIME_SCOPE,      /* no time of its own: a scope */
+} AgTimeKind;
+
+enum { AG_PROFILE_NAME = 116, AG_PROFILE_LINES = 4096 };
+
+typedef struct {
+    char name[AG_PROFILE_NAME]; /* of an op or a scope; else "" */
+    AgTimeKind kind;
+    uint32_t scope; /* the number of the scope it stands in; 0: none */
+    int64_t calls, ns, bytes;
+} AgProfileLine;
+
+typedef struct {
+    AgProfileLine *line;    /* line[i] has the number i + 1 */
+    uint32_t n, cap;
+    AgProfileLine outside;  /* number 0 */
+    AgProfileLine others;   /* for what has no room */
+    uint32_t *slot;         /* of a hash table, a power of two: numbers; 0: free */
+    uint32_t cap_slots;
+    uint32_t at;            /* the number of the line that time goes to now */
+    AgTimeKind kind;        /* what runs now */
+    bool running;           /* since is set */
+    bool incomplete;        /* a line or a scope had no room */
+    int64_t since;          /* when `at` was last paid */
+    int64_t backwards, resets;
+    uint32_t generation;    /* marks of another one are void */
+} AgProfile;
+
+/* What ran before; generation 0: nothing was begun. */
+typedef struct {
+    uint32_t generation, at;
+    AgTimeKind kind;
+} AgProfileMark;
 
 /* A function of ag_checkpoint in its first run, and what it asks for; see checkpoint.c. */
 typedef struct AgCheckpointRun AgCheckpointRun;
@@ -115,10 +166,11 @@ struct AgTape {
     AgPart *part;
     uint32_t n_parts, cap_parts;
 
-    bool inspect;         /* calls of ops: tracing, or checkpoint is set */
+    bool inspect;         /* calls of ops: tracing, profiling, or checkpoint is set */
     bool trace_nan;       /* as the caller wants it */
     bool tracing;         /* now: not inside gradient rules, which are judged as a whole */
     AgCheckpointRun *checkpoint; /* the innermost that runs */
+    bool profiling;
 
     uint32_t bound[AG_WINDOWS]; /* t->n after the last backward passes, the latest first */
     int n_bounds;
@@ -146,6 +198,8 @@ struct AgTape {
     char error_where[4096];
     void *frame[AG_MAX_FRAMES];
     int n_frames;
+
+    AgProfile profile;
 };
 
 static inline AgNode *ag_node(const AgTape *t, uint32_t id) {
@@ -213,7 +267,27 @@ bool ag_trace_seed(AgTape *t, AgVar y, AgVar seed);
 bool ag_trace_gout(const AgVjp *v);
 bool ag_trace_gin(const AgVjp *v);
 
-/* Checkpoints; checkpoint.c: what the running function asks for. */
+/* To be called when tracing, profiling or checkpoint changes. */
+static inline void ag_set_inspect(AgTape *t) {
+    t->inspect = t->tracing || t->profiling || t->checkpoint;
+}
+
+/* The profile; profile.c.  What begins here takes the time until its end, or the beginning of
+ * something inside it that is counted by itself.  name: an op's, else NULL. */
+AgProfileMark ag_profile_enter(AgTape *t, AgTimeKind kind, const char *name, uint32_t scope);
+void ag_profile_leave(AgTape *t, AgProfileMark was);
+void ag_profile_results(const AgCall *c);
+static inline AgProfileMark ag_profile_begin(AgTape *t, AgTimeKind kind, const char *name,
+                                             uint32_t scope) {
+    return t->profiling ? ag_profile_enter(t, kind, name, scope)
+                        : (AgProfileMark){0, 0, AG_TIME_OUTSIDE};
+}
+static inline void ag_profile_end(AgTape *t, AgProfileMark was) {
+    if (was.generation) ag_profile_leave(t, was);
+}
+
+/* Checkpoints; checkpoint.c: the op of their records, and what the running function asks for. */
+extern const AgOp ag_checkpoint_op;
 bool ag_checkpoint_sees(AgTape *t, int n, const AgVar *in);
 void ag_checkpoint_sees_leaf(AgTape *t, const void *key, const AgLeaf *leaf, AgVar v);
 /* The gradients of one sweep for a rule: into[i], where not NULL, is added to; else gx[i] is set,

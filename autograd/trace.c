@@ -7,7 +7,7 @@
 
 void ag_set_tracing(AgTape *t, bool on) {
     t->tracing = on;
-    t->inspect = on || t->checkpoint;
+    ag_set_inspect(t);
 }
 
 bool ag_tape_trace_nan(AgTape *t, bool on) {

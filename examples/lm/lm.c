@@ -31,6 +31,7 @@ typedef struct {
     LmConfig model;
     LmTraining training;
     const char *out;
+    bool profile;
 } TrainOptions;
 
 static const TrainOptions train_defaults = {
@@ -41,7 +42,7 @@ static const TrainOptions train_defaults = {
     .out = default_run,
 };
 
-enum { TRAIN_OPTIONS = 19 };
+enum { TRAIN_OPTIONS = 20 };
 
 static void list_train_options(TrainOptions *o, ExampleOption table[TRAIN_OPTIONS]) {
     const double large = 1 << 20, huge = 9e15;
@@ -83,6 +84,8 @@ static void list_train_options(TrainOptions *o, ExampleOption table[TRAIN_OPTION
          EXAMPLE_OPTION_INT, &o->training.seed, .max = huge},
         {"fixed-offset", NULL, "begin each epoch at the first character, not up to T later",
          EXAMPLE_OPTION_OFF, .variable = &o->training.random_offset},
+        {"profile", NULL, "at the end, write on standard error what took how long",
+         EXAMPLE_OPTION_ON, .variable = &o->profile},
     };
     memcpy(table, options, sizeof options);
 }
@@ -172,7 +175,8 @@ static int run_training(const TrainOptions *o, const LmCorpus *corpus, Target *t
     LmResult result;
     LmTrainJob job = {.model = &target->run.model, .options = &o->training, .ids = corpus->ids,
                       .count = corpus->train, .held_out = corpus->ids + corpus->train,
-                      .held_out_count = corpus->held_out, .stop = example_catch_stop(),
+                      .held_out_count = corpus->held_out,
+                      .profile = o->profile ? stderr : NULL, .stop = example_catch_stop(),
                       .save = save, .context = target};
     LmTrainStatus status = lm_train(&job, &result, &error);
     if (status == LM_TRAIN_FAILED) return refuse(error.message);

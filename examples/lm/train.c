@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "autograd/inspect.h"
 #include "data/stream.h"
 #include "examples/support/progress.h"
 #include "optim/clip.h"
@@ -51,10 +52,12 @@ double lm_perplexity(const LmModel *m, AgTape *t, const int64_t *ids, int64_t co
     if (!data_stream_init(&s, ids, count, &options, error)) return NAN;
     NnState *state = nn_state_new(TENSOR_F32);
     bool training = ag_tape_training(t, false), no_grad = ag_tape_no_grad(t, true);
+    bool profile = ag_tape_set_profile(t, false);
     double loss = mean_loss(m, state, t, &s);
     if (!ag_tape_ok(t)) tensor_error_set(error, "%s", ag_tape_error(t));
     ag_tape_training(t, training);
     ag_tape_no_grad(t, no_grad);
+    ag_tape_set_profile(t, profile);
     nn_state_free(state);
     return exp(loss);
 }
@@ -171,6 +174,7 @@ static bool trainer_init(Trainer *r, const LmTrainJob *job, TensorError *error) 
     if (!optim_ok(r->optim)) return tensor_error_set(error, "%s", optim_error(r->optim));
     if (!r->tape || !r->state) return tensor_error_set(error, "out of memory");
     ag_tape_training(r->tape, true);
+    ag_tape_set_profile(r->tape, job->profile);
     example_progress_start(&r->progress, o->epochs);
     return true;
 }
@@ -180,6 +184,10 @@ LmTrainStatus lm_train(const LmTrainJob *job, LmResult *result, TensorError *err
     *result = (LmResult){0, NAN, NAN};
     LmTrainStatus status = LM_TRAIN_FAILED;
     if (trainer_init(&r, job, error)) status = train_epochs(&r, result, error);
+    if (job->profile && status != LM_TRAIN_FAILED && !ag_tape_profile(r.tape, job->profile)) {
+        tensor_error_set(error, "the profile cannot be written");
+        status = LM_TRAIN_FAILED;
+    }
     optim_free(r.optim);
     nn_state_free(r.state);
     if (r.tape) ag_tape_free(r.tape);

@@ -5,6 +5,7 @@
 #ifndef EXAMPLES_LM_TRAIN_H
 #define EXAMPLES_LM_TRAIN_H
 #include <signal.h>
+#include <stdio.h>
 
 #include "model.h"
 #include "tensor/file.h"
@@ -35,6 +36,7 @@ typedef struct {
     int64_t count;
     const int64_t *held_out; /* the text to measure on; held_out_count 0: none */
     int64_t held_out_count;
+    FILE *profile; /* where to write, at the end, what took how long; NULL: nowhere */
     const volatile sig_atomic_t *stop; /* when it is not 0, the epoch ends with this step */
     bool (*save)(void *context, const LmResult *result, TensorError *error);
     void *context;
@@ -46,7 +48,8 @@ typedef enum { LM_TRAIN_DONE, LM_TRAIN_STOPPED, LM_TRAIN_DIVERGED, LM_TRAIN_FAIL
  * best so far on it; without, at the end and once in a while.  *result is what was saved last
  * (epoch 0: nothing).  When stopped, what is there is measured and saved by the same rule.
  * Diverged: a perplexity or the gradient is not finite; nothing is saved then.
- * Fails: a text too short for B rows of T + 1 characters; out of memory; save fails. */
+ * Fails: a text too short for B rows of T + 1 characters; out of memory; save fails; the profile
+ * cannot be written. */
 LmTrainStatus lm_train(const LmTrainJob *job, LmResult *result, TensorError *error);
 
 /* exp of the mean cross-entropy of predicting ids[1..count-1], in a few rows that each start from

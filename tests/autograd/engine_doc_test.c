@@ -113,6 +113,32 @@ static void carry_without_cut(FILE *log) {
     }
 }
 
+static float matrix_value[64 * 64], matrix_grad[64 * 64];
+static AgVar matrix(void) {
+    int64_t shape[] = {64, 64};
+    AgLeaf leaf = {"m", tensor_wrap(matrix_value, TENSOR_F32, 2, shape),
+                   tensor_wrap(matrix_grad, TENSOR_F32, 2, shape), NULL};
+    return ag_leaf(t, matrix_value, &leaf);
+}
+
+static void train_step(void) {
+    ag_tape_reset(t);
+    ag_scope_push(t, "rnn");
+    AgVar h = ag_full(t, TENSOR_F32, 2, (int64_t[]){32, 64}, .5);
+    for (int step = 0; step < 20; step++) {
+        ag_scope_step(t, step);
+        h = ag_tanh(ag_matmul(h, matrix()));
+    }
+    ag_scope_pop(t);
+    ag_backward(ag_mean(ag_square(h), AG_ALL_AXES, false));
+}
+
+static void print_profile(FILE *out) {
+    ag_tape_set_profile(t, true);
+    for (int i = 0; i < 10; i++) train_step();
+    ag_tape_profile(t, out);
+}
+
 /* ---- the checks ---- */
 
 /* The text of a block in the source: the same lines, whatever their indent. */
@@ -134,7 +160,7 @@ Test(engine_doc, every_block_of_code_is_code_of_this_test) {
         at = end + 3;
         blocks++;
     }
-    cr_expect_geq(blocks, 7);
+    cr_expect_geq(blocks, 8);
 }
 
 Test(engine_doc, what_explain_prints_is_shown) {
@@ -164,6 +190,57 @@ Test(engine_doc, what_the_warning_says_is_shown) {
     fclose(f);
     cr_expect_gt(n, 0);
     expect_shown(text);
+    free(text);
+}
+
+/* One space for several, # for each number with a point. */
+static void mask(char *text) {
+    char *to = text;
+    for (char *c = text; *c;) {
+        size_t digits = strspn(c, "0123456789.");
+        if (digits && memchr(c, '.', digits)) {
+            *to++ = '#';
+            c += digits;
+        } else if (digits) {
+            memmove(to, c, digits);
+            to += digits;
+            c += digits;
+        } else {
+            if (*c != ' ' || c[1] != ' ') *to++ = *c;
+            c++;
+        }
+    }
+    *to = 0;
+}
+
+/* Each line of one text stands in the other. */
+static void expect_lines_in(const char *lines, const char *text) {
+    int n = 0;
+    for (const char *end; (end = strchr(lines, '\n')); lines = end + 1, n++) {
+        char line[256];
+        cr_assert_lt((size_t)(end - lines), sizeof line - 2);
+        snprintf(line, sizeof line, "\n%.*s\n", (int)(end - lines), lines);
+        cr_expect(strstr(text, line), "no line%s in%s", line, text);
+    }
+    cr_expect_gt(n, 10);
+}
+
+/* Times differ from run to run, and with them the order of the lines; calls do not. */
+Test(engine_doc, what_the_profile_prints_is_shown_but_for_the_times) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    cr_assert(f);
+    fputc('\n', f);
+    print_profile(f);
+    fclose(f);
+    char *shown = strstr(doc, "\nbackward passes: "), *end = shown ? strstr(shown, "```") : NULL;
+    cr_assert(end);
+    *end = 0;
+    mask(text);
+    mask(shown);
+    expect_lines_in(text + 1, shown);
+    expect_lines_in(shown + 1, text);
     free(text);
 }
 

@@ -105,6 +105,11 @@ check 'one seed: the same file' cmp a/model.safetensors b/model.safetensors
 train --out b --dropout 0.2 --layers 2 --embedding 8 --seed 2
 check 'another seed: other losses' test "$(losses)" != "$(cat a.losses)"
 
+train --out b --dropout 0.2 --layers 2 --embedding 8 --profile
+check '--profile: the same losses' is "$(losses)" "$(cat a.losses)"
+check '--profile: a table on standard error' grep -q '^outside the tape' err
+check '--profile: steps are counted' grep -q '^backward passes: [1-9]' err
+
 train --out plain --valid 0 --optimizer sgd --lr 0.5 --momentum 0.5 --clip 0 --fixed-offset
 check 'everything to train on' is $status 0
 check 'then nothing is held out' grep -q ' 0 held out' out

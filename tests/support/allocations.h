@@ -2,7 +2,10 @@
  * statically into the test: the library, BLIS, the test itself. */
 #ifndef TESTS_SUPPORT_ALLOCATIONS_H
 #define TESTS_SUPPORT_ALLOCATIONS_H
+#include <stdbool.h>
 
 long allocations(void); /* since the program's start */
+/* While on, every one of them returns NULL (posix_memalign ENOMEM). */
+void fail_allocations(bool on);
 
 #endif
