@@ -169,8 +169,8 @@ struct AgTape {
     bool inspect;         /* calls of ops: tracing, profiling, or checkpoint is set */
     bool trace_nan;       /* as the caller wants it */
     bool tracing;         /* now: not inside gradient rules, which are judged as a whole */
-    AgCheckpointRun *checkpoint; /* the innermost that runs */
     bool profiling;
+    AgCheckpointRun *checkpoint; /* the innermost that runs */
 
     uint32_t bound[AG_WINDOWS]; /* t->n after the last backward passes, the latest first */
     int n_bounds;
