@@ -21,6 +21,7 @@
  * SIAM, 2nd edition 2008, chapters 3 and 4. */
 #ifndef AUTOGRAD_AG_H
 #define AUTOGRAD_AG_H
+#include "autograd/rows.h"
 #include "tensor/tensor.h"
 
 #ifdef __cplusplus
@@ -144,6 +145,7 @@ typedef struct {
     Tensor grad;             /* of value's shape and dtype, or nil for a frozen one */
     const uint64_t *version; /* NULL, or a counter that changes with the value: a change
                                 between forward and backward is an error */
+    AgRows *rows;            /* NULL, or where ag_backward keeps which of grad's rows are used */
 } AgLeaf;
 /* The variable of that key: the same one throughout an epoch, however often asked for,
  * so ag_grad with respect to it is the whole gradient. */

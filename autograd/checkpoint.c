@@ -102,14 +102,14 @@ static void set_run(AgTape *t, AgCheckpointRun *run) {
 
 /* Fresh handles for the operands that want a gradient: one for each node, however often it is
  * given, so that its parts are added up as they would be without a checkpoint. */
-static int make_aliases(AgVjp *v, AgVar *alias, AgVar *x, const Tensor **into) {
+static int make_aliases(AgVjp *v, AgVar *alias, AgVar *x, AgSink *into) {
     int n = 0;
     for (int i = 0; i < v->n_in; i++) {
         int j = 0;
         while (v->in[j].id != v->in[i].id) j++;
         alias[i] = !v->need[i] ? v->in[i] : j < i ? alias[j] : ag_alias(v->in[i]);
         if (!v->need[i] || j < i) continue;
-        into[n] = ag_vjp_into(v, i);
+        into[n] = ag_vjp_sink(v, i);
         x[n++] = alias[i];
     }
     return n;
@@ -167,7 +167,7 @@ static bool check_again(AgVjp *v, int k, AgVar again) {
     return false;
 }
 
-static bool sweep_again(AgVjp *v, AgVar *alias, AgVar *x, AgVar *gx, const Tensor **into) {
+static bool sweep_again(AgVjp *v, AgVar *alias, AgVar *x, AgVar *gx, AgSink *into) {
     AgTape *t = v->tape;
     AgVar out[AG_MAX_OUT], y[AG_MAX_OUT], seed[AG_MAX_OUT];
     for (int k = 0; k < AG_MAX_OUT; k++) out[k] = ag_failed(t);
@@ -177,7 +177,7 @@ static bool sweep_again(AgVjp *v, AgVar *alias, AgVar *x, AgVar *gx, const Tenso
     t->no_grad = no_grad;
     run_again(v, alias, gx, out);
     for (int i = 0; i < n; i++) /* a hook of the function's wants the whole gradient by itself */
-        if (!t->failed && ag_node(t, x[i].id)->hook) into[i] = NULL;
+        if (!t->failed && ag_node(t, x[i].id)->hook) into[i].memory = NULL;
     for (int k = 0; k < v->n_out; k++) {
         if (!v->has_gout[k]) continue;
         if (!check_again(v, k, out[k])) return false;
@@ -195,8 +195,8 @@ static bool sweep_again(AgVjp *v, AgVar *alias, AgVar *x, AgVar *gx, const Tenso
 static bool vjp(AgVjp *v) {
     AgTape *t = v->tape;
     TensorArenaMark mark = tensor_arena_mark(t->scratch);
-    size_t n = (size_t)v->n_in, bytes = n * (3 * sizeof(AgVar) + sizeof(Tensor *));
-    const Tensor **into = ag_take(t, t->scratch, bytes);
+    size_t n = (size_t)v->n_in, bytes = n * (3 * sizeof(AgVar) + sizeof(AgSink));
+    AgSink *into = ag_take(t, t->scratch, bytes);
     if (!into) {
         ag_fail_memory(t, "checkpoint", bytes);
         return false;

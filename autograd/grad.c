@@ -27,6 +27,7 @@ typedef struct {
     Tensor value;     /* without create_graph */
     AgBuffer *buffer; /* of value; NULL: memory of somebody else */
     AgVar var;        /* with create_graph */
+    AgRows *rows;     /* of a sink: which of its rows are used; NULL: not kept */
     bool present;
     bool sink;        /* value is a parameter's gradient: ours to add into */
     bool own;         /* asked for: parts may not pass it by */
@@ -104,6 +105,12 @@ static void set_entry(Entry *e, const Tensor *value, AgBuffer *buffer) {
     e->present = true;
 }
 
+static void set_sink(Entry *e, const Tensor *memory, AgRows *rows) {
+    set_entry(e, memory, NULL);
+    e->sink = true;
+    e->rows = rows;
+}
+
 static bool is_ours(const Entry *e) {
     return e->sink || (e->buffer && e->buffer->uses == 1 && tensor_is_contiguous(&e->value));
 }
@@ -162,6 +169,7 @@ enum { LONGEST_CHAIN = 32 }; /* of views of views; beyond it their rules serve *
 static bool destination_in(Sweep *s, uint32_t id, Tensor *to, int chain) {
     Entry *e = entry_of(s, id);
     if (e->present) {
+        if (e->rows) e->rows->all = true; /* what is added, and where, is not known here */
         *to = e->value;
         return is_ours(e);
     }
@@ -223,11 +231,26 @@ AgVar ag_vjp_gout(AgVjp *v, int k) {
     return ag_full(v->tape, y->dtype, y->ndim, y->shape, 0);
 }
 
-const Tensor *ag_vjp_into(AgVjp *v, int i) {
+AgSink ag_vjp_sink(AgVjp *v, int i) {
     Rule *rule = v->engine;
-    const Sweep *s = rule->sweep;
-    if (s->create_graph || s->keep || s->trace || !v->need[i]) return NULL;
-    return destination(rule->sweep, rule->record->in[i], &rule->into[i]) ? &rule->into[i] : NULL;
+    Sweep *s = rule->sweep;
+    if (s->create_graph || s->keep || s->trace || !v->need[i]) return (AgSink){NULL, NULL};
+    const Entry *e = entry_of(s, rule->record->in[i]);
+    if (e->rows) return (AgSink){&e->value, e->rows};
+    bool found = destination(s, rule->record->in[i], &rule->into[i]);
+    return (AgSink){found ? &rule->into[i] : NULL, NULL};
+}
+
+const Tensor *ag_vjp_into(AgVjp *v, int i) {
+    AgSink sink = ag_vjp_sink(v, i);
+    if (sink.rows) sink.rows->all = true;
+    return sink.memory;
+}
+
+const Tensor *ag_vjp_into_rows(AgVjp *v, int i, const Tensor *index) {
+    AgSink sink = ag_vjp_sink(v, i);
+    if (sink.rows) ag_rows_use(sink.rows, index);
+    return sink.memory;
 }
 
 Tensor ag_vjp_raw(AgVjp *v, int i) {
@@ -540,6 +563,7 @@ static bool open_table(Sweep *s) {
     for (size_t i = 0; i < n; i++) {
         Entry *e = &s->table[i];
         e->buffer = NULL;
+        e->rows = NULL;
         e->present = e->sink = e->own = e->need = e->passed = false;
     }
     return true;
@@ -557,6 +581,7 @@ static void collect_apart(Sweep *s, uint32_t id) {
     Entry *e = entry_of(s, id);
     e->own = true;
     e->sink = e->present = false;
+    e->rows = NULL;
     s->apart = true;
 }
 
@@ -680,20 +705,19 @@ static void grad_n(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n,
 }
 
 bool ag_grad_parts(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x,
-                   const Tensor *const *into, AgVar *gx, bool create_graph) {
+                   const AgSink *into, AgVar *gx, bool create_graph) {
     Sweep s = {.t = t, .create_graph = create_graph};
     AgProfileMark was = ag_profile_begin(t, AG_TIME_INSIDE, NULL, t->open_scope);
     t->sweeps++;
     bool ok = open_sweep(&s, n_y, y, n, x);
     for (int i = 0; i < n && ok; i++) {
         gx[i] = ag_failed(t);
-        if (!into[i] || x[i].id > s.top) continue;
-        entry_of(&s, x[i].id)->sink = true;
-        set_entry(entry_of(&s, x[i].id), into[i], NULL);
+        if (into[i].memory && x[i].id <= s.top)
+            set_sink(entry_of(&s, x[i].id), into[i].memory, into[i].rows);
     }
     if (ok) run_sweep(&s, n_y, y, seed);
     for (int i = 0; i < n && !t->failed; i++)
-        if (!into[i] && x[i].id <= s.top && entry_of(&s, x[i].id)->present)
+        if (!into[i].memory && x[i].id <= s.top && entry_of(&s, x[i].id)->present)
             gx[i] = push_gout(&s, x[i].id);
     if (ok) close_table(&s);
     t->sweeps--;
@@ -727,9 +751,8 @@ static void set_targets(Sweep *s) {
     for (uint32_t id = s->low; id <= s->top; id++) {
         const AgLeaf *leaf = ag_node(t, id)->leaf;
         if (!leaf || tensor_is_nil(&leaf->grad)) continue;
-        Entry *e = entry_of(s, id);
-        e->need = e->sink = true;
-        set_entry(e, &leaf->grad, NULL);
+        entry_of(s, id)->need = true;
+        set_sink(entry_of(s, id), &leaf->grad, leaf->rows);
     }
     for (uint32_t i = 0; i < t->n_watched && t->sweeps == 1; i++) {
         AgWatch *w = &t->watch[i];
@@ -761,6 +784,7 @@ static void add_to_parameters(Sweep *s) {
         const AgLeaf *leaf = ag_node(s->t, id)->leaf;
         const Entry *e = entry_of(s, id);
         if (!leaf || tensor_is_nil(&leaf->grad) || !e->own || !e->present) continue;
+        if (leaf->rows) leaf->rows->all = true;
         AgProfileMark was = ag_profile_begin(s->t, AG_TIME_SUM, NULL, ag_node(s->t, id)->scope);
         tensor_accumulate(&leaf->grad, &e->value);
         ag_profile_end(s->t, was);

@@ -181,6 +181,9 @@ static bool check_sink(AgTape *t, const char *name, const AgLeaf *leaf) {
     else if (tensor_invalid(grad) || tensor_is_overlapping(grad))
         ag_fail(t, "%s: the gradient's memory is %s", name,
                 tensor_invalid(grad) ? "missing" : "shared by several elements");
+    else if (leaf->rows && (!grad->ndim || grad->shape[0] != leaf->rows->n))
+        ag_fail(t, "%s: %lld rows kept for the gradient %s", name, (long long)leaf->rows->n,
+                tensor_describe(grad, a, sizeof a));
     return !t->failed;
 }
 

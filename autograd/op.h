@@ -161,6 +161,11 @@ AgVar ag_vjp_gout(AgVjp *v, int k);
 /* A buffer to ADD in[i]'s gradient into, instead of setting gin[i]: for kernels that can
  * accumulate.  NULL where there is none (always with create_graph): then set gin[i]. */
 const Tensor *ag_vjp_into(AgVjp *v, int i);
+/* The same for a rule that adds to few rows (along axis 0) of a large table: those that index,
+ * I64 of one axis, names.  Where the buffer is a parameter's gradient that keeps its used rows
+ * (AgLeaf.rows), these are added to them, and all others must stay as they are; ag_vjp_into
+ * counts as a use of all. */
+const Tensor *ag_vjp_into_rows(AgVjp *v, int i, const Tensor *index);
 /* A new tensor, contents undefined, of in[i]'s shape and dtype, that becomes gin[i]: for
  * kernels that write a gradient.  Such a gradient has no history, so an op that uses this
  * under create_graph fails with `NAME: no second derivative` unless it has a compose.

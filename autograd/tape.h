@@ -290,10 +290,18 @@ static inline void ag_profile_end(AgTape *t, AgProfileMark was) {
 extern const AgOp ag_checkpoint_op;
 bool ag_checkpoint_sees(AgTape *t, int n, const AgVar *in);
 void ag_checkpoint_sees_leaf(AgTape *t, const void *key, const AgLeaf *leaf, AgVar v);
-/* The gradients of one sweep for a rule: into[i], where not NULL, is added to; else gx[i] is set,
- * to the failed variable if nothing arrived. */
+/* Where a gradient is added up: the memory, NULL if there is none, and which of its rows are used,
+ * NULL if that is not kept. */
+typedef struct {
+    const Tensor *memory;
+    AgRows *rows;
+} AgSink;
+/* As ag_vjp_into, for a rule that leaves the used rows to those who add. */
+AgSink ag_vjp_sink(AgVjp *v, int i);
+/* The gradients of one sweep for a rule: into[i], where it has memory, is added to; else gx[i] is
+ * set, to the failed variable if nothing arrived. */
 bool ag_grad_parts(AgTape *t, int n_y, const AgVar *y, const AgVar *seed, int n, const AgVar *x,
-                   const Tensor *const *into, AgVar *gx, bool create_graph);
+                   const AgSink *into, AgVar *gx, bool create_graph);
 
 /* After ag_backward up to node top; passed(sweep, id): node id passed a gradient on.  growth.c. */
 void ag_watch_growth(AgTape *t, uint32_t top, bool (*passed)(const void *sweep, uint32_t id),

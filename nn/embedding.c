@@ -9,7 +9,9 @@ NnEmbedding nn_embedding_make(NnParamSet *set, const char *name, int64_t V, int6
     const int64_t shape[] = {V, E};
     if (o.weight) return (NnEmbedding){nn_layer_share(set, name, o.weight, 2, shape)};
     NnInit init = o.init ? *o.init : nn_init_normal(0, 1);
-    return (NnEmbedding){nn_param(set, init, 2, shape, "%s%sweight", NN_PREFIX(name))};
+    NnParam *weight = nn_param(set, init, 2, shape, "%s%sweight", NN_PREFIX(name));
+    nn_param_by_rows(weight);
+    return (NnEmbedding){weight};
 }
 
 AgVar nn_embedding(const NnEmbedding *m, AgVar index) {

@@ -24,7 +24,8 @@ NnEmbedding nn_embedding_make(NnParamSet *set, const char *name, int64_t V, int6
                               const NnEmbeddingOptions *options);
 
 /* y[.., :] = W[index[..], :].   index [..], I64 -> y [.., E].
- * Gradient: g added up in the rows used.
+ * Gradient: g added up in the rows used; which these are is kept (nn_param_by_rows), so that
+ * zeroing, clipping and the plainer optimisers cost what the tokens of the step do and not V.
  * Fails (the tape's error): index is not I64, an entry lies outside 0..V-1. */
 AgVar nn_embedding(const NnEmbedding *m, AgVar index);
 

@@ -208,6 +208,12 @@ NnParam *nn_buffer(NnParamSet *set, NnInit init, int ndim, const int64_t *shape,
     return p;
 }
 
+void nn_param_by_rows(NnParam *p) {
+    if (nn_param_is_nil(p) || !p->trainable || p->value.ndim < 1 || p->by_rows) return;
+    p->by_rows = nn_grads_keep_rows(&p->set->own, p);
+    if (!p->by_rows) nn_params_fail(p->set, "parameter %s: out of memory", p->name);
+}
+
 /* ---- by pattern ---- */
 
 static bool matches(const char *pattern, const NnParam *p) {
@@ -266,7 +272,9 @@ AgVar nn_var(AgTape *t, const NnParam *p) {
                    .version = &p->version};
     if (p->trainable && !p->frozen) {
         const NnGrads *grads = ag_tape_attached(t, p->set);
-        leaf.grad = grads ? nn_grads_at(grads, p->index) : p->grad;
+        if (!grads) grads = &p->set->own;
+        leaf.grad = nn_grads_at(grads, p->index);
+        leaf.rows = nn_grads_rows(grads, p->index);
         if (tensor_is_nil(&leaf.grad))
             return ag_fail(t, "parameter %s was made after the gradients in use", p->name);
     }

@@ -34,6 +34,7 @@ typedef struct NnParam {
     Tensor grad;      /* in the set's own NnGrads; nil for a buffer */
     bool trainable;   /* false: a buffer, saved and loaded but never trained */
     bool frozen;      /* by nn_freeze */
+    bool by_rows;     /* by nn_param_by_rows */
     uint64_t version; /* grows with every change of the value */
     int index;        /* in the set, by creation; -1 in the nil parameter */
     NnParamSet *set;
@@ -83,6 +84,15 @@ NnParam *nn_buffer(NnParamSet *set, NnInit init, int ndim, const int64_t *shape,
                    const char *name_format, ...) AG_PRINTF(5, 6);
 #define NN_NAME_SIZE 256
 
+/* For constructors of layers that use few rows (along axis 0) of p in a step, as embeddings do;
+ * to be called right after nn_param.  p's gradients then keep which rows are used, and zeroing,
+ * clipping and those rules of optimisers that a zero gradient leaves in place go over these only:
+ * with the results, to the bit, of going over all.  ag_embedding and ag_index_select(x, 0, ..)
+ * add row by row; where anything else adds to the gradient too (tied weights), all rows are used.
+ * No effect on a buffer, a scalar, the nil parameter.
+ * Fails (the set's error): out of memory. */
+void nn_param_by_rows(NnParam *p);
+
 /* Patterns are the shell's (fnmatch): "encoder.*" has every name that starts so (a star
  * matches dots too), a name has only itself. */
 
@@ -118,7 +128,12 @@ void nn_param_bind(AgTape *t, const NnParam *p, AgVar v);
  * a fixed order of workers, so results repeat:
  *
  *     for (int w = 1; w < n; w++) nn_grads_add(grads[0], grads[w]);
- *     optim_step(optim, grads[0]); */
+ *     optim_step(optim, grads[0]);
+ *
+ * Gradients may be read at any time and, between ag_backward and the step, written through
+ * nn_grads_at(..).data or p->grad.data.  Where the parameter is by_rows (an embedding's weight is)
+ * that has to be said with nn_grads_touch, or clipping, the step and the next zeroing may leave
+ * out rows that no op used.  Multiplying what is there needs no such call. */
 
 /* New, zero, for the parameters that the set has now; free it with nn_grads_free, and before
  * the set.  NULL when out of memory (or set is NULL). */
@@ -132,7 +147,8 @@ NnParamSet *nn_grads_set(const NnGrads *grads);
  * resets; takes effect with the next reset for parameters already used.
  * Fails (false): out of memory, or grads is NULL. */
 bool nn_grads_use(NnGrads *grads, AgTape *t);
-/* To be called before the forward pass of each step: backward adds. */
+/* To be called before the forward pass of each step: backward adds.  Of a parameter by_rows only
+ * used rows are written. */
 void nn_grads_zero(NnGrads *grads);
 void nn_zero_grad(NnParamSet *set); /* of the set's own */
 /* dst += src.  Fails (false, nothing added): they belong to two sets, have different numbers
@@ -140,6 +156,10 @@ void nn_zero_grad(NnParamSet *set); /* of the set's own */
 bool nn_grads_add(NnGrads *dst, const NnGrads *src);
 /* The gradient of parameter i; nil for a buffer, and if i is outside. */
 Tensor nn_grads_at(const NnGrads *grads, int i);
+/* Which rows of it are used; NULL where that is not kept: all are. */
+AgRows *nn_grads_rows(const NnGrads *grads, int i);
+/* Tells the library that any row of it may have been written from outside. */
+void nn_grads_touch(NnGrads *grads, int i);
 
 #ifdef __cplusplus
 }

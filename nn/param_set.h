@@ -8,6 +8,7 @@ struct NnGrads {
     NnParamSet *set;
     TensorArena *arena; /* the set's, for its own gradients */
     Tensor *grad;       /* [n] */
+    AgRows **rows;      /* [n]: NULL where they are not kept */
     int n, capacity;
 };
 
@@ -26,6 +27,8 @@ struct NnParamSet {
 /* Gives the gradients room for one parameter more and makes it, zero; nil for a buffer.
  * False when out of memory. */
 bool nn_grads_append(NnGrads *grads, const NnParam *p);
+/* Has the gradients keep which rows of p's are used; none is.  False when out of memory. */
+bool nn_grads_keep_rows(NnGrads *grads, const NnParam *p);
 /* True for the nil parameter of any set. */
 bool nn_param_is_nil(const NnParam *p);
 

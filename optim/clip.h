@@ -1,6 +1,10 @@
 /* clip.h -- bounding gradients before a step.
  *
- * What counts are the trained parameters that are not frozen. */
+ * What counts are the trained parameters that are not frozen.  Threads share the work, and of
+ * parameters by_rows (nn_param_by_rows: embeddings) only used rows are read or written: neither
+ * changes a bit of the results.
+ *
+ * Where an optimiser's step follows, optim_step_clipped (optim.h) does both in one pass. */
 #ifndef OPTIM_CLIP_H
 #define OPTIM_CLIP_H
 #include "nn/param.h"
@@ -13,7 +17,8 @@ extern "C" {
  *     n = sqrt(sum over parameters of |g|^2),
  * and, if it is more than about max_norm, every g multiplied by max_norm / (n + 1e-6).  As
  * torch.nn.utils.clip_grad_norm_; squares are summed in double, in an order that depends on
- * the sizes only.  A max_norm of INFINITY only measures.  Returns n as it was before.
+ * the sizes only (not on threads, nor on the rows that are used).  A max_norm of INFINITY only
+ * measures.  Returns n as it was before.
  *
  * Where n is not finite (a NaN or infinity among the gradients, or squares beyond a double), the
  * gradients are left as they are, so that the caller can skip the step.

@@ -31,27 +31,30 @@ RULE(adagrad, OptimAdagradScalars)
 RULE(adadelta, OptimAdadeltaScalars)
 RULE(asgd, OptimAsgdScalars)
 
-/* name(number of elements, ..) in the dtype of x. */
-#define BY_DTYPE(x, name, ...)                                                      \
-    ((x)->dtype == TENSOR_F32 ? name##_f32(tensor_numel(x), (x)->data, __VA_ARGS__) \
-                              : name##_f64(tensor_numel(x), (x)->data, __VA_ARGS__))
+/* name(where the elements begin and end, all elements, ..) in the dtype of x. */
+#define BY_DTYPE(x, s, name, ...)                                                      \
+    ((x)->dtype == TENSOR_F32 ? name##_f32((s).begin, (s).end, (x)->data, __VA_ARGS__) \
+                              : name##_f64((s).begin, (s).end, (x)->data, __VA_ARGS__))
 
-void optim_kernel_swap(const Tensor *x, const Tensor *y) { BY_DTYPE(x, swap, y->data); }
-
-double optim_kernel_sum_squares(const Tensor *x) {
-    int64_t n = tensor_numel(x);
-    return x->dtype == TENSOR_F32 ? sum_squares_f32(n, x->data) : sum_squares_f64(n, x->data);
+void optim_kernel_swap(const Tensor *x, const Tensor *y) {
+    AgSpan all = {0, tensor_numel(x)};
+    BY_DTYPE(x, all, swap, y->data);
 }
 
-double optim_kernel_max_abs(const Tensor *x) {
-    int64_t n = tensor_numel(x);
-    return x->dtype == TENSOR_F32 ? max_abs_f32(n, x->data) : max_abs_f64(n, x->data);
+void optim_kernel_add_squares(const Tensor *x, AgSpan s, double sum[OPTIM_SUMS]) {
+    BY_DTYPE(x, s, add_squares, sum);
 }
 
-double optim_kernel_sum_powers(const Tensor *x, double scale, double p) {
-    return BY_DTYPE(x, sum_powers, scale, p);
+double optim_kernel_max_abs(const Tensor *x, AgSpan s, double top) {
+    return BY_DTYPE(x, s, max_abs, top);
 }
 
-void optim_kernel_scale(const Tensor *x, double factor) { BY_DTYPE(x, scale, factor); }
+double optim_kernel_add_powers(const Tensor *x, AgSpan s, double scale, double p, double sum) {
+    return BY_DTYPE(x, s, add_powers, scale, p, sum);
+}
 
-void optim_kernel_clamp(const Tensor *x, double bound) { BY_DTYPE(x, clamp, bound); }
+void optim_kernel_scale(const Tensor *x, AgSpan s, double factor) {
+    BY_DTYPE(x, s, scale, factor);
+}
+
+void optim_kernel_clamp(const Tensor *x, AgSpan s, double bound) { BY_DTYPE(x, s, clamp, bound); }

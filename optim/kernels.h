@@ -1,9 +1,11 @@
 /* kernels.h -- one pass over a parameter for each rule, and over a gradient for clipping.
  * Not for use outside optim/.
  *
- * Memory is contiguous.  Scalars come in double and are rounded to the dtype once. */
+ * Memory is contiguous.  Scalars come in double and are rounded to the dtype once.  A pass over
+ * some elements and one over those that follow do, to the bit, what one over both does. */
 #ifndef OPTIM_KERNELS_H
 #define OPTIM_KERNELS_H
+#include "autograd/rows.h"
 #include "tensor/tensor.h"
 
 enum { OPTIM_SLOTS = 3 }; /* the most that a rule keeps for a parameter */
@@ -17,10 +19,10 @@ typedef struct {
     void *slot[OPTIM_SLOTS];
 } OptimOperands;
 
-/* Where every rule begins: d = (maximize ? -g : g) + weight_decay p. */
+/* Where every rule begins: d = factor g + weight_decay p. */
 typedef struct {
     double weight_decay;
-    bool maximize;
+    double factor; /* of clipping; below 0 if maximize */
 } OptimDirection;
 
 typedef struct {
@@ -67,12 +69,17 @@ void optim_kernel_asgd(const OptimOperands *x, const OptimAsgdScalars *s); /* a 
 
 void optim_kernel_swap(const Tensor *x, const Tensor *y);
 
-/* ---- gradients ---- */
+/* ---- gradients: elements begin..end-1 of x ---- */
 
-double optim_kernel_sum_squares(const Tensor *x);          /* in double */
-double optim_kernel_max_abs(const Tensor *x);              /* NaN if one is NaN; 0 if empty */
-double optim_kernel_sum_powers(const Tensor *x, double scale, double p); /* |x / scale|^p */
-void optim_kernel_scale(const Tensor *x, double factor);
-void optim_kernel_clamp(const Tensor *x, double bound); /* to [-bound, bound]; NaN stays */
+/* The square of element i is added to sum[i % OPTIM_SUMS], in double: sums side by side, so that
+ * the additions overlap, and in the same order whatever zeros are left out. */
+enum { OPTIM_SUMS = 8 };
+void optim_kernel_add_squares(const Tensor *x, AgSpan s, double sum[OPTIM_SUMS]);
+/* The largest of top and all |x|; NaN if one is NaN. */
+double optim_kernel_max_abs(const Tensor *x, AgSpan s, double top);
+/* sum + all |x / scale|^p */
+double optim_kernel_add_powers(const Tensor *x, AgSpan s, double scale, double p, double sum);
+void optim_kernel_scale(const Tensor *x, AgSpan s, double factor);
+void optim_kernel_clamp(const Tensor *x, AgSpan s, double bound); /* NaN stays */
 
 #endif

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "optim/norm.h"
 #include "optim/rule.h"
+#include "tensor/blocks.h"
 #include "tensor/file.h"
 #include "tensor/kernels.h"
 
@@ -24,6 +26,10 @@ typedef struct {
     int64_t steps;            /* since slot 0 was made */
     int64_t t0;               /* as in OptimMove */
     Tensor slot[OPTIM_SLOTS]; /* nil until the options ask for it */
+    /* The step in progress: */
+    OptimMove move;
+    Tensor grad;        /* nil: it does not move */
+    const AgRows *rows; /* of grad, if the others rest; NULL: all move */
 } Item;
 
 struct Optim {
@@ -267,16 +273,47 @@ void optim_set_momentum(Optim *opt, double momentum) {
 
 /* ---- stepping ---- */
 
-static void move(const Optim *opt, Item *item, const Tensor *g) {
+static void prepare(const Optim *opt, Item *item, const NnGrads *grads, double factor) {
     const Tensor *p = &item->param->value;
-    OptimMove m = {.options = &opt->group[item->group].options,
-                   .lr = group_lr(opt, item->group),
-                   .n = ++item->steps,
-                   .t0 = item->t0,
-                   .operands = {p->dtype, tensor_numel(p), p->data, g->data, {NULL}}};
-    for (int i = 0; i < OPTIM_SLOTS; i++) m.operands.slot[i] = item->slot[i].data;
-    opt->rule->step(&m);
+    item->grad = item->param->frozen ? tensor_nil() : nn_grads_at(grads, item->param->index);
+    if (tensor_is_nil(&item->grad)) return;
+    OptimMove *m = &item->move;
+    *m = (OptimMove){.options = &opt->group[item->group].options,
+                     .lr = group_lr(opt, item->group),
+                     .n = ++item->steps,
+                     .t0 = item->t0,
+                     .factor = factor,
+                     .operands = {p->dtype, tensor_numel(p), p->data, item->grad.data, {NULL}}};
+    for (int i = 0; i < OPTIM_SLOTS; i++) m->operands.slot[i] = item->slot[i].data;
+    bool rests = opt->rule->rests && opt->rule->rests(m);
+    item->rows = rests ? nn_grads_rows(grads, item->param->index) : NULL;
     nn_param_touch(item->param);
+}
+
+/* Some of the elements, in place of all. */
+static OptimOperands part_of(const OptimOperands *x, AgSpan s) {
+    size_t at = (size_t)s.begin * tensor_dtype_size(x->dtype);
+    OptimOperands part = {
+        x->dtype, s.end - s.begin, (char *)x->p + at, (const char *)x->g + at, {NULL}};
+    for (int i = 0; i < OPTIM_SLOTS; i++)
+        if (x->slot[i]) part.slot[i] = (char *)x->slot[i] + at;
+    return part;
+}
+
+static int64_t size_of(int i, void *context) {
+    const Item *item = &((const Optim *)context)->item[i];
+    return tensor_is_nil(&item->grad) ? 0 : item->move.operands.n;
+}
+
+static double move(const TensorBlock *b, void *context) {
+    const Optim *opt = context;
+    const Item *item = &opt->item[b->array];
+    OptimMove m = item->move;
+    for (AgSpan s = {0, b->begin}; ag_rows_next(item->rows, &item->grad, b->end, &s);) {
+        m.operands = part_of(&item->move.operands, s);
+        opt->rule->step(&m);
+    }
+    return 0;
 }
 
 /* False, with the error, unless every parameter has its gradient. */
@@ -291,18 +328,36 @@ static bool check_grads(Optim *opt, const NnGrads *grads) {
     return true;
 }
 
-bool optim_step(Optim *opt, const NnGrads *grads) {
-    if (!optim_ok(opt)) return false;
-    if (opt->swapped) return fail(opt, "step: the averages are in the parameters: swap back");
-    if (!grads) grads = nn_params_grads(opt->set);
-    if (!adopt(opt) || !check_grads(opt, grads)) return false;
-    for (int i = 0; i < opt->n_items; i++) {
-        Item *item = &opt->item[i];
-        if (item->param->frozen) continue;
-        Tensor g = nn_grads_at(grads, item->param->index);
-        move(opt, item, &g);
+/* The gradients to step with, given or the set's own; NULL, with the error, if no step can be. */
+static const NnGrads *ready(Optim *opt, const NnGrads *given) {
+    if (!optim_ok(opt)) return NULL;
+    const NnGrads *grads = given ? given : nn_params_grads(opt->set);
+    if (opt->swapped) fail(opt, "step: the averages are in the parameters: swap back");
+    return !opt->failed && adopt(opt) && check_grads(opt, grads) ? grads : NULL;
+}
+
+static void step(Optim *opt, const NnGrads *grads, double factor) {
+    for (int i = 0; i < opt->n_items; i++) prepare(opt, &opt->item[i], grads, factor);
+    tensor_blocks(
+        &(TensorPass){.n = opt->n_items, .size = size_of, .run = move, .context = opt});
+}
+
+bool optim_step(Optim *opt, const NnGrads *given) {
+    const NnGrads *grads = ready(opt, given);
+    if (grads) step(opt, grads, 1);
+    return grads;
+}
+
+bool optim_step_clipped(Optim *opt, const NnGrads *given, double max_norm, double *norm) {
+    const NnGrads *grads = ready(opt, given);
+    if (grads && !(max_norm >= 0)) {
+        fail(opt, "step: max_norm %g is not 0 or more", max_norm);
+        grads = NULL;
     }
-    return true;
+    double n = grads ? optim_grad_norm(grads, 2) : (double)NAN;
+    if (norm) *norm = n;
+    if (isfinite(n)) step(opt, grads, optim_clip_factor(n, max_norm));
+    return isfinite(n);
 }
 
 /* ---- averages ---- */

@@ -3,7 +3,7 @@
  *     Optim *opt = optim_adam_new(set, (OptimAdam)OPTIM_ADAM_DEFAULTS);
  *     optim_group(opt, "*.bias", no_decay);
  *     for each step: ag_tape_reset, nn_zero_grad, forward, ag_backward,
- *                    optim_clip_grad_norm, optim_step(opt, NULL)
+ *                    optim_step_clipped(opt, NULL, 1, NULL)
  *     optim_free(opt);
  *
  * Names, defaults and arithmetic are PyTorch 1.13's.  A step leaves out buffers and frozen
@@ -230,10 +230,28 @@ void optim_adadelta_group(Optim *opt, const char *pattern, OptimAdadelta options
 void optim_asgd_group(Optim *opt, const char *pattern, OptimAsgd options);
 
 /* Moves every parameter of the optimiser by its gradient in grads (NULL: the set's own) and
- * changes its version.  Asks the system for memory only when the set has grown.
+ * changes its version.  Asks the system for memory only when the set has grown.  Threads share the
+ * work; the result has the same bits for any number of them.  Of a parameter by_rows
+ * (nn_param_by_rows: embeddings) sgd without momentum, and adagrad with an eps, both without
+ * weight_decay and maximize, visit only the rows that its gradient uses: the others stay anyway.
  * Fails (false, nothing moved; optim_error): an error before this; grads of another set, or made
  * before one of the parameters; averages are swapped in; out of memory. */
 bool optim_step(Optim *opt, const NnGrads *grads);
+
+/* optim_clip_grad_norm(grads, max_norm) and optim_step(opt, grads), to the bit, in one pass over
+ * parameters and gradients: with n the Euclidean norm of all the set's gradients that are not
+ * frozen (also of parameters that another optimiser moves), every g counts as
+ *
+ *     g min(1, max_norm / (n + 1e-6))
+ *
+ * The gradients in memory stay as they were; a max_norm of INFINITY only measures.  *norm, unless
+ * norm is NULL, becomes n.
+ * Fails (false, nothing moved): n is not finite, which is no error of the optimiser (optim_ok
+ * stays true), so that a trainer can leave out this step and go on; max_norm is below 0 or NaN,
+ * and as optim_step does (optim_error; *norm is NaN).
+ * R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural networks,
+ * ICML 2013. */
+bool optim_step_clipped(Optim *opt, const NnGrads *grads, double max_norm, double *norm);
 
 /* The rate of the optimiser's own options; schedule.h chooses it by the step.  Setting it scales
  * the rates of all groups by the same factor, to its value at optim_*_new (was that 0, groups

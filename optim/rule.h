@@ -24,6 +24,7 @@ typedef struct {
     double lr;
     int64_t n;  /* which of the parameter's steps this is, from 1 */
     int64_t t0; /* asgd: in place of the options'; -1 for theirs */
+    double factor; /* of the gradient, by clipping */
     OptimOperands operands;
 } OptimMove;
 
@@ -52,7 +53,9 @@ typedef struct {
     bool averages;                  /* slot 0 is an average of the parameter */
     const char *(*wrong)(const OptimOptions *o); /* a reason beyond the ranges, or NULL */
     unsigned (*slots)(const OptimOptions *o);    /* a bit for each slot that they need */
-    void (*step)(const OptimMove *m);
+    /* Whether the step leaves p and slots, to the bit, where g is +0; NULL: never. */
+    bool (*rests)(const OptimMove *m);
+    void (*step)(const OptimMove *m); /* of the operands, which may be a part of a parameter */
 } OptimRule;
 
 /* Whether the options are legal; else the error says what is not, after the rule's name. */

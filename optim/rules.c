@@ -29,7 +29,15 @@ bool optim_rule_check(const OptimRule *rule, const OptimOptions *o, TensorError 
     return !why || tensor_error_set(error, "%s: %s", rule->name, why);
 }
 
-#define DIRECTION(o) ((OptimDirection){(o)->weight_decay, (o)->maximize})
+static OptimDirection direction(const OptimMove *m, double weight_decay, bool maximize) {
+    return (OptimDirection){weight_decay, maximize ? -m->factor : m->factor};
+}
+#define DIRECTION(m, o) direction(m, (o)->weight_decay, (o)->maximize)
+
+/* As the parameter's dtype has it. */
+static double rounded(const OptimMove *m, double x) {
+    return m->operands.dtype == TENSOR_F32 ? (double)(float)x : x;
+}
 
 /* The rule's size and the place of `only`, and its public functions. */
 #define OPTIONS(Options) .size = sizeof(Options), .only = offsetof(Options, only)
@@ -54,13 +62,19 @@ static unsigned sgd_slots(const OptimOptions *o) { return o->sgd.momentum != 0; 
 
 static void sgd_step(const OptimMove *m) {
     const OptimSgd *o = &m->options->sgd;
-    OptimSgdScalars s = {.direction = DIRECTION(o),
+    OptimSgdScalars s = {.direction = DIRECTION(m, o),
                          .lr = m->lr,
                          .momentum = o->momentum,
                          .one_less_dampening = 1 - o->dampening,
                          .nesterov = o->nesterov,
                          .first = m->n == 1};
     optim_kernel_sgd(&m->operands, &s);
+}
+
+/* Maximize turns -0 into +0: -0 - lr (-0). */
+static bool sgd_rests(const OptimMove *m) {
+    const OptimSgd *o = &m->options->sgd;
+    return o->momentum == 0 && o->weight_decay == 0 && !o->maximize && isfinite(rounded(m, m->lr));
 }
 
 static const OptimRule sgd = {
@@ -71,6 +85,7 @@ static const OptimRule sgd = {
     .momentum = offsetof(OptimSgd, momentum),
     .wrong = sgd_wrong,
     .slots = sgd_slots,
+    .rests = sgd_rests,
     .step = sgd_step,
 };
 FUNCTIONS(sgd, OptimSgd)
@@ -85,7 +100,7 @@ static unsigned adam_slots(const OptimOptions *o) { return o->adam.amsgrad ? 7 :
 static void adam_move(const OptimMove *m, double weight_decay, double shrink) {
     const OptimAdam *o = &m->options->adam;
     double n = (double)m->n;
-    OptimAdamScalars s = {.direction = {weight_decay, o->maximize},
+    OptimAdamScalars s = {.direction = direction(m, weight_decay, o->maximize),
                           .shrink = shrink,
                           .step_size = m->lr / (1 - pow(o->betas[0], n)),
                           .beta1 = o->betas[0],
@@ -125,7 +140,7 @@ static unsigned rmsprop_slots(const OptimOptions *o) {
 
 static void rmsprop_step(const OptimMove *m) {
     const OptimRmsprop *o = &m->options->rmsprop;
-    OptimRmspropScalars s = {.direction = DIRECTION(o),
+    OptimRmspropScalars s = {.direction = DIRECTION(m, o),
                              .lr = m->lr,
                              .alpha = o->alpha,
                              .eps = o->eps,
@@ -153,12 +168,22 @@ static unsigned first_slot(const OptimOptions *o) {
     return 1;
 }
 
+static double adagrad_step_size(const OptimMove *m) {
+    return m->lr / (1 + (double)(m->n - 1) * m->options->adagrad.lr_decay);
+}
+
 static void adagrad_step(const OptimMove *m) {
     const OptimAdagrad *o = &m->options->adagrad;
-    OptimAdagradScalars s = {.direction = DIRECTION(o),
-                             .step_size = m->lr / (1 + (double)(m->n - 1) * o->lr_decay),
-                             .eps = o->eps};
+    OptimAdagradScalars s = {
+        .direction = DIRECTION(m, o), .step_size = adagrad_step_size(m), .eps = o->eps};
     optim_kernel_adagrad(&m->operands, &s);
+}
+
+/* Without eps the step is 0 / 0 where v is 0. */
+static bool adagrad_rests(const OptimMove *m) {
+    const OptimAdagrad *o = &m->options->adagrad;
+    return o->weight_decay == 0 && !o->maximize && rounded(m, o->eps) > 0 &&
+           isfinite(rounded(m, adagrad_step_size(m)));
 }
 
 static const OptimRule adagrad = {
@@ -169,6 +194,7 @@ static const OptimRule adagrad = {
               FIELD(OptimAdagrad, eps, AT_LEAST_0), FIELD(OptimAdagrad, weight_decay, AT_LEAST_0)},
     .slot_value = offsetof(OptimAdagrad, initial_accumulator_value),
     .slots = first_slot,
+    .rests = adagrad_rests,
     .step = adagrad_step,
 };
 FUNCTIONS(adagrad, OptimAdagrad)
@@ -183,7 +209,7 @@ static unsigned adadelta_slots(const OptimOptions *o) {
 static void adadelta_step(const OptimMove *m) {
     const OptimAdadelta *o = &m->options->adadelta;
     OptimAdadeltaScalars s = {
-        .direction = DIRECTION(o), .lr = m->lr, .rho = o->rho, .eps = o->eps};
+        .direction = DIRECTION(m, o), .lr = m->lr, .rho = o->rho, .eps = o->eps};
     optim_kernel_adadelta(&m->operands, &s);
 }
 
@@ -205,7 +231,7 @@ static void asgd_step(const OptimMove *m) {
     double before = (double)(m->n - 1), t0 = m->t0 < 0 ? o->t0 : (double)m->t0;
     double eta = m->lr / pow(1 + o->lambd * m->lr * before, o->alpha);
     double averaged = m->n == 1 ? 1 : before - t0;
-    OptimAsgdScalars s = {.direction = DIRECTION(o),
+    OptimAsgdScalars s = {.direction = DIRECTION(m, o),
                           .shrink = 1 - o->lambd * eta,
                           .step_size = eta,
                           .mu = averaged > 1 ? 1 / averaged : 1};

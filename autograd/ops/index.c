@@ -35,8 +35,9 @@ static bool index_select_value(AgCall *c) {
 
 static bool index_select_vjp(AgVjp *v) {
     int axis = ag_vector_axis(ag_value(v->in[0]), *(const int *)v->options);
-    const Tensor *into = ag_vjp_into(v, 0);
-    if (into) tensor_index_add(into, axis, ag_value(v->in[1]), ag_value(v->gout[0]));
+    const Tensor *index = ag_value(v->in[1]);
+    const Tensor *into = axis == 0 ? ag_vjp_into_rows(v, 0, index) : ag_vjp_into(v, 0);
+    if (into) tensor_index_add(into, axis, index, ag_value(v->gout[0]));
     else v->gin[0] = ag_index_add(zeros_like(v->in[0]), axis, v->in[1], v->gout[0]);
     return true;
 }
@@ -96,9 +97,10 @@ static bool embedding_vjp(AgVjp *v) {
     int64_t n = ag_numel(v->in[1]), e = ag_dim(v->in[0], 1);
     AgVar index = ag_reshape(v->in[1], 1, &n);
     AgVar g = ag_reshape(v->gout[0], 2, (int64_t[]){n, e});
-    const Tensor *into = ag_vjp_into(v, 0);
-    if (!into) v->gin[0] = ag_index_add(zeros_like(v->in[0]), 0, index, g);
-    else if (ag_ok(index) && ag_ok(g)) tensor_index_add(into, 0, ag_value(index), ag_value(g));
+    if (!ag_ok(index) || !ag_ok(g)) return false;
+    const Tensor *into = ag_vjp_into_rows(v, 0, ag_value(index));
+    if (into) tensor_index_add(into, 0, ag_value(index), ag_value(g));
+    else v->gin[0] = ag_index_add(zeros_like(v->in[0]), 0, index, g);
     return true;
 }
 

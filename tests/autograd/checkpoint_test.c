@@ -32,7 +32,7 @@ static void reset_param(Param *p, const char *name, int salt) {
         p->grad[i] = .125f;
     }
     p->leaf = (AgLeaf){name, tensor_wrap(p->value, TENSOR_F32, 2, shape),
-                       tensor_wrap(p->grad, TENSOR_F32, 2, shape), NULL};
+                       tensor_wrap(p->grad, TENSOR_F32, 2, shape), NULL, NULL};
 }
 
 /* h -> h after STRETCH steps over x [STRETCH, B, H]; parameters are asked for inside. */
@@ -176,7 +176,7 @@ static double wv = 1.5, wg;
 static AgLeaf wl;
 static AgVar weight(AgTape *tape) {
     wl = (AgLeaf){"weight", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
-                  tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL};
+                  tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL, NULL};
     return ag_leaf(tape, &wv, &wl);
 }
 

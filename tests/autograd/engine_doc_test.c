@@ -26,7 +26,7 @@ static AgVar scalar(double x) { return ag_scalar(t, TENSOR_F64, x); }
 static double wv = .2, wg;
 static AgVar weight(void) {
     AgLeaf leaf = {"w", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
-                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL};
+                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL, NULL};
     return ag_leaf(t, &wv, &leaf);
 }
 

@@ -28,7 +28,7 @@ typedef struct {
 static AgVar param(Param *p, int64_t rows, int64_t cols) {
     int64_t shape[] = {rows, cols};
     p->leaf = (AgLeaf){"p", tensor_wrap(p->value, TENSOR_F64, 2, shape),
-                       tensor_wrap(p->grad, TENSOR_F64, 2, shape), NULL};
+                       tensor_wrap(p->grad, TENSOR_F64, 2, shape), NULL, NULL};
     return ag_leaf(t, p, &p->leaf);
 }
 

@@ -9,7 +9,7 @@ static float value[64 * 64], grad[64 * 64], in[32 * 64];
 static AgVar weight(AgTape *t) {
     int64_t square[] = {64, 64};
     AgLeaf leaf = {"w", tensor_wrap(value, TENSOR_F32, 2, square),
-                   tensor_wrap(grad, TENSOR_F32, 2, square), NULL};
+                   tensor_wrap(grad, TENSOR_F32, 2, square), NULL, NULL};
     return ag_leaf(t, value, &leaf);
 }
 

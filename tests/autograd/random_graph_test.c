@@ -110,7 +110,7 @@ static void make_leaf(int k) {
         grad[k][i] = .25; /* backward adds */
     }
     AgLeaf leaf = {"w", tensor_wrap(value[k], TENSOR_F64, n, shape),
-                   tensor_wrap(grad[k], TENSOR_F64, n, shape), NULL};
+                   tensor_wrap(grad[k], TENSOR_F64, n, shape), NULL, NULL};
     made[n_made++] = ag_leaf(t, value[k], &leaf);
 }
 

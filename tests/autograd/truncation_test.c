@@ -16,7 +16,7 @@ static double wv = .2, wg;
 
 static AgVar weight(void) {
     AgLeaf leaf = {"w", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
-                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL};
+                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL, NULL};
     return ag_leaf(t, &wv, &leaf);
 }
 
