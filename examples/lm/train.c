@@ -7,7 +7,6 @@
 #include "autograd/inspect.h"
 #include "data/stream.h"
 #include "examples/support/progress.h"
-#include "optim/clip.h"
 #include "optim/optim.h"
 
 enum { HELD_OUT_ROWS = 8, HELD_OUT_STEPS = 64, SAVE_SECONDS = 30 };
@@ -69,16 +68,14 @@ double lm_perplexity(const LmModel *m, AgTape *t, const int64_t *ids, int64_t co
 static double train_step(Trainer *r, const Tensor *x, const Tensor *y) {
     AgTape *t = r->tape;
     const LmTraining *o = r->job->options;
-    NnParamSet *set = r->job->model->set;
     ag_tape_reset(t);
     ag_tape_rng(t, (uint64_t)o->seed, r->step++);
-    nn_zero_grad(set);
+    nn_zero_grad(r->job->model->set);
     AgVar logits = lm_model_forward(r->job->model, r->state, ag_input(t, x));
     AgVar loss = ag_cross_entropy(logits, ag_input(t, y), NULL);
     if (!ag_backward(loss) || !isfinite(exp(ag_item(loss)))) return NAN;
-    double norm = optim_clip_grad_norm(nn_params_grads(set), o->clip > 0 ? o->clip : INFINITY);
-    if (!isfinite(norm) || !optim_step(r->optim, NULL)) return NAN;
-    return ag_item(loss);
+    double max_norm = o->clip > 0 ? o->clip : INFINITY;
+    return optim_step_clipped(r->optim, NULL, max_norm, NULL) ? ag_item(loss) : NAN;
 }
 
 static bool start_epoch(Trainer *r, int64_t epoch, TensorError *error) {

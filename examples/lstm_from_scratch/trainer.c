@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-#include "optim/clip.h"
 
 static bool trainer_new(ScratchTrainer *r, const ScratchOptions *options) {
     *r = (ScratchTrainer){.options = *options};
@@ -63,10 +62,10 @@ bool scratch_trainer_step(ScratchTrainer *r, const Tensor *x, const Tensor *y, d
     AgVar mean = ag_cross_entropy(o.logits, ag_input(r->tape, y), NULL);
     nn_zero_grad(r->set);
     if (!ag_backward(mean)) return tensor_error_set(error, "%s", ag_tape_error(r->tape));
-    double norm = optim_clip_grad_norm(nn_params_grads(r->set), r->options.clip);
     *loss = ag_item(mean);
     if (out) *out = o;
-    if (!isfinite(*loss) || !isfinite(norm))
-        return tensor_error_set(error, "training diverged; a smaller --lr may help");
-    return optim_step(r->optim, NULL) || tensor_error_set(error, "%s", optim_error(r->optim));
+    if (isfinite(*loss) && optim_step_clipped(r->optim, NULL, r->options.clip, NULL)) return true;
+    bool diverged = optim_ok(r->optim);
+    return tensor_error_set(error, "%s", diverged ? "training diverged; a smaller --lr may help"
+                                                  : optim_error(r->optim));
 }

@@ -5,7 +5,6 @@
 
 #include "examples/models/models.h"
 #include "examples/support/progress.h"
-#include "optim/clip.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
 
@@ -71,8 +70,7 @@ static double train_step(Trainer *r, int64_t step) {
     nn_zero_grad(r->set);
     AgVar loss = batch_loss(r, (uint64_t)step);
     if (!ag_backward(loss)) return NAN;
-    double norm = optim_clip_grad_norm(nn_params_grads(r->set), 1);
-    return isfinite(norm) && optim_step(r->optim, NULL) ? ag_item(loss) : NAN;
+    return optim_step_clipped(r->optim, NULL, 1, NULL) ? ag_item(loss) : NAN;
 }
 
 /* Over 10 batches of numbers that no step of training has. */
