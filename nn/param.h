@@ -27,7 +27,8 @@ typedef struct NnParamSet NnParamSet;
 typedef struct NnGrads NnGrads;
 
 /* One parameter.  All fields are for reading; the functions below change them.  Values may
- * be written through value.data between two steps: say so with nn_param_touch. */
+ * be written through value.data between two steps: say so with nn_param_touch; gradients through
+ * grad.data after ag_backward: with nn_grads_touch. */
 typedef struct NnParam {
     const char *name;
     Tensor value;     /* contiguous; the nil tensor in the nil parameter */

@@ -9,8 +9,8 @@
 
 typedef struct {
     const NnGrads *grads;
-    double top, p;    /* of add_powers: the largest |g|, and the power */
-    double by;        /* what scales or bounds */
+    double top, p; /* of powers: the largest |g|, and the power */
+    double by;     /* what scales or bounds */
 } Pass;
 
 /* The gradient of parameter i, or nil where it does not count. */
