@@ -146,6 +146,8 @@ typedef struct {
     const uint64_t *version; /* NULL, or a counter that changes with the value: a change
                                 between forward and backward is an error */
     AgRows *rows;            /* NULL, or where ag_backward keeps which of grad's rows are used */
+    uint64_t identity;       /* 0, or a number that no other value has in this process: what
+                                follows from the value alone is kept until the version changes */
 } AgLeaf;
 /* The variable of that key: the same one throughout an epoch, however often asked for,
  * so ag_grad with respect to it is the whole gradient. */

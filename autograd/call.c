@@ -242,7 +242,7 @@ static void apply(const AgOp *op, const Signature *s, AgTape *t, int n_in, const
     }
     for (int i = 0; i < n_in; i++) values[i] = &ag_node(t, in[i].id)->value;
     AgCall c = {.tape = t, .op = op, .options = options, .n_in = n_in, .in = values,
-                .recorded = !t->no_grad && n_in > 0, .scratch = t->scratch};
+                .recorded = !t->no_grad && n_in > 0, .scratch = t->scratch, .engine = in};
     if (!call_op(&c, s, in, options_size, out)) {
         ag_fail(t, "%s: failed and gave no reason", op->name); /* kept only if it is the first */
         fail_results(t, s->n_out, out);

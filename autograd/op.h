@@ -26,6 +26,7 @@
 #ifndef AUTOGRAD_OP_H
 #define AUTOGRAD_OP_H
 #include "autograd/ag.h"
+#include "tensor/gemm.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -48,6 +49,7 @@ typedef struct {
     bool recorded;         /* a gradient may be asked for later */
     void *saved;           /* for vjp: what value() leaves here */
     TensorArena *scratch;  /* temporaries; taken back after value() */
+    const void *engine;
 } AgCall;
 
 /* One call of a gradient rule. */
@@ -153,6 +155,11 @@ void *ag_call_save(AgCall *c, size_t bytes);
 Tensor ag_call_tensor(AgCall *c, bool saved, TensorDtype dtype, int ndim, const int64_t *shape);
 /* x itself if contiguous, else a copy in scratch.  Nil with the error recorded. */
 Tensor ag_call_contiguous(AgCall *c, const Tensor *x);
+/* The matrix in[i], or its transpose, for tensor_gemm_packed: for a product that is repeated within
+ * the call.  Where no gradient can be asked for, a parameter's stays packed until it changes, so
+ * that a product of few rows is worth it, too.  data NULL with the error recorded when out of
+ * memory. */
+TensorPacked ag_call_packed(AgCall *c, int i, bool transposed);
 
 /* ---- for vjp() ---- */
 
@@ -171,6 +178,9 @@ const Tensor *ag_vjp_into_rows(AgVjp *v, int i, const Tensor *index);
  * under create_graph fails with `NAME: no second derivative` unless it has a compose.
  * Nil with the error recorded when out of memory. */
 Tensor ag_vjp_raw(AgVjp *v, int i);
+
+/* The matrix in[i], or its transpose, as ag_call_packed. */
+TensorPacked ag_vjp_packed(AgVjp *v, int i, bool transposed);
 
 /* ---- the library's own ops ---- */
 extern const AgOp *const ag_ops[]; /* ended by NULL */

@@ -67,6 +67,8 @@ void ag_tape_free(AgTape *t) {
     free(t->part);
     free(t->profile.line);
     free(t->profile.slot);
+    tensor_arena_free(t->packed_arena);
+    free(t->packed);
     free(t);
 }
 
@@ -256,6 +258,7 @@ size_t ag_tape_bytes(const AgTape *t) {
 size_t ag_tape_reserved(const AgTape *t) {
     return tensor_arena_reserved(t->arena) + tensor_arena_reserved(t->scratch) +
            tensor_arena_reserved(t->sweep) + (t->kept ? tensor_arena_reserved(t->kept) : 0) +
+           (t->packed_arena ? tensor_arena_reserved(t->packed_arena) : 0) +
            (size_t)t->n_chunks * CHUNK_BYTES;
 }
 

@@ -127,6 +127,15 @@ typedef struct {
     AgTimeKind kind;
 } AgProfileMark;
 
+/* A parameter's matrix in the order of the product; see packed.c. */
+typedef struct {
+    uint64_t identity, version; /* the leaf's, when the matrix was packed */
+    bool transposed;
+    TensorPacked packed;
+    void *memory;
+    size_t bytes;
+} AgPacked;
+
 /* A function of ag_checkpoint in its first run, and what it asks for; see checkpoint.c. */
 typedef struct AgCheckpointRun AgCheckpointRun;
 
@@ -138,6 +147,7 @@ enum {
     AG_MAX_SWEEPS = 128,     /* inside each other, in hooks and checkpoints; likewise checkpoints */
     AG_SPAN = 5,             /* times that the windows of one graph grow to a warning */
     AG_WINDOWS = 16,         /* the latest ones, in which this is looked for */
+    AG_MAX_PACKED = 256,     /* matrices kept in the order of the product */
 };
 
 struct AgTape {
@@ -165,6 +175,10 @@ struct AgTape {
     TensorArena *kept;    /* values of the parts; made when first needed */
     AgPart *part;
     uint32_t n_parts, cap_parts;
+
+    TensorArena *packed_arena; /* made when first needed, kept over resets */
+    AgPacked *packed;
+    uint32_t n_packed, cap_packed;
 
     bool inspect;         /* calls of ops: tracing, profiling, or checkpoint is set */
     bool trace_nan;       /* as the caller wants it */

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <fnmatch.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,8 +147,9 @@ static NnParam *new_param(NnParamSet *set, const char *name, int ndim, const int
     Tensor value = tensor_new(set->arena, set->dtype, ndim, shape);
     if (!p || !copy || tensor_is_nil(&value) || !grow_list(set)) return NULL;
     memcpy(copy, name, size);
+    static atomic_uint_fast64_t made; /* parameters of all sets */
     *p = (NnParam){.name = copy, .value = value, .grad = tensor_nil(), .trainable = trainable,
-                   .index = set->n, .set = set};
+                   .identity = atomic_fetch_add(&made, 1) + 1, .index = set->n, .set = set};
     return p;
 }
 
@@ -269,7 +271,7 @@ AgVar nn_var(AgTape *t, const NnParam *p) {
     if (!p) return ag_fail(t, "parameter: none; was the layer made?");
     if (nn_param_is_nil(p)) return fail_nil(t, p);
     AgLeaf leaf = {.name = p->name, .value = p->value, .grad = tensor_nil(),
-                   .version = &p->version};
+                   .version = &p->version, .identity = p->identity};
     if (p->trainable && !p->frozen) {
         const NnGrads *grads = ag_tape_attached(t, p->set);
         if (!grads) grads = &p->set->own;

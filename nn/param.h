@@ -37,6 +37,7 @@ typedef struct NnParam {
     bool frozen;      /* by nn_freeze */
     bool by_rows;     /* by nn_param_by_rows */
     uint64_t version; /* grows with every change of the value */
+    uint64_t identity; /* a number that no other parameter of the process has */
     int index;        /* in the set, by creation; -1 in the nil parameter */
     NnParamSet *set;
 } NnParam;

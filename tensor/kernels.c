@@ -315,7 +315,7 @@ void tensor_where(const Tensor *y, const Tensor *mask, const Tensor *a, const Te
 /* ---- gates of recurrent layers ---- */
 
 void tensor_gates(TensorGates f, int n_operands, const Tensor *operands) {
-    enum { MOST = 12 };
+    enum { MOST = 16 };
     const Tensor *first = operands;
     const int64_t rows = first->shape[0], n = first->shape[1];
     const int64_t size = (int64_t)tensor_dtype_size(first->dtype);

@@ -198,9 +198,12 @@ typedef enum {
                                      c' = f c + i g */
     TENSOR_LSTM_COUPLED,          /* a_i, a_g, c -> i, g, c' = (1 - i) c + i g */
     TENSOR_LSTM_OUTPUT,           /* a_o, c -> o = s(a_o), t = tanh(c), h = o t */
+    TENSOR_LSTM_STEP,             /* a_i, a_f, a_g, a_o, biases b_i, b_f, b_g, b_o, c -> of the
+                                     sums a + b: i, f, g, o, c', t = tanh(c'), h = o t */
     TENSOR_LSTM_OUTPUT_BACKWARD,  /* o, t, dh -> da_o, dc */
     TENSOR_LSTM_CELL_BACKWARD,    /* i, f, g, c, dc' -> da_i, da_f, da_g, dc */
     TENSOR_LSTM_COUPLED_BACKWARD, /* i, g, c, dc' -> da_i, da_g, dc */
+    TENSOR_LSTM_STEP_BACKWARD,    /* i, f, g, o, t, c, dh, dc' -> da_i, da_f, da_g, da_o, dc */
     TENSOR_GRU,                   /* x_r, x_z, x_n, y_r, y_z, y_n, h -> r = s(x_r + y_r),
                                      z = s(x_z + y_z), n = tanh(x_n + r y_n),
                                      h' = (1 - z) n + z h */

@@ -8,16 +8,22 @@ enum { I_GATE = 0, F_GATE = 1 };
 static int g_gate(const AgLstmCall *o) { return o->coupled ? 1 : 2; }
 static int o_gate(const AgLstmCall *o) { return o->coupled ? 2 : 3; }
 
+/* Can the cell run in one pass? */
+static bool is_fused(const AgLstmCall *o) {
+    return !o->coupled && !ag_has(&o->base, AG_PEEPHOLE) && !ag_has(&o->base, AG_NORM_HH);
+}
+
 /* What the backward pass finds of a call: tensors of [rows, ..] hold the rows of every step in the
- * order of the steps (recurrent.h).  Where no gradient can be asked for, hidden, c_before and
- * tanh_c hold those of one step only. */
+ * order of the steps (recurrent.h).  Where no gradient can be asked for, c and tanh_c hold those of
+ * one step only. */
 typedef struct {
     AgRecurrentSize size;
     AgSteps steps;
     TensorDtype dtype;
     Tensor gates;    /* [rows, 4H]: first the sums a, then i, f, g, o */
-    Tensor hidden;   /* [rows, H']: m * h before the step */
-    Tensor c_before; /* [rows, H] */
+    Tensor y;        /* [rows, H']: h after the step */
+    Tensor c;        /* [rows, H]: c after it */
+    Tensor h0, c0;   /* [B, H'] and [B, H], before the first one */
     Tensor tanh_c;   /* [rows, H]: tanh(N(c~)) */
     Tensor mask;     /* m [B, H'], in the order of the steps; nil: 1 */
     Tensor new_h;    /* 1 - z_h [rows, H']; nil: 1 */
@@ -42,9 +48,11 @@ typedef struct {
     const AgLstmCall *o;
     Lstm *m;
     Tensor part[AG_ROLES]; /* contiguous inputs */
-    Tensor h, c;           /* the state in the order of the steps, [B, H'] and [B, H] */
-    Tensor y;              /* [rows, H']: becomes the result y */
+    TensorPacked w_ih, w_hh, w_hr; /* the weights' transposes */
+    bool fused;            /* the gates' biases and the whole cell in one pass */
+    Tensor bias;           /* [1, 4H]: b_ih + b_hh, or zeros, in that pass */
     /* Room for one step, where the options call for it. */
+    Tensor masked;            /* [B, H']: m * h before the step */
     Tensor normed_hh;         /* [B, 4H]: LN(W_hh h) */
     Tensor c_new, c_normed;   /* [B, H]: c~ and N(c~), where it is not c' */
     Tensor cell_out;          /* [B, H]: o * tanh(N(c~)), where it is not h~ */
@@ -57,10 +65,16 @@ static Tensor matrix(Forward *f, bool saved, int64_t rows, int64_t n) {
     return ag_call_tensor(f->call, saved, f->m->dtype, 2, (int64_t[]){rows, n});
 }
 
-static bool product(Forward *f, const Tensor *a, const Tensor *w, double beta, const Tensor *y) {
-    Tensor w_t = tensor_transpose(w, 0, 1);
-    return tensor_gemm(1, a, &w_t, beta, y, f->call->scratch) ||
+/* y = a w^T + beta y, w^T packed */
+static bool product(Forward *f, const Tensor *a, const TensorPacked *w_t, double beta,
+                    const Tensor *y) {
+    return tensor_gemm_packed(1, a, w_t, beta, y, f->call->scratch) ||
            ag_call_fail(f->call, "out of memory");
+}
+
+static bool pack(Forward *f, AgRole role, TensorPacked *w_t) {
+    if (has(f, role)) *w_t = ag_call_packed(f->call, ag_role(&f->o->base, role), true);
+    return !has(f, role) || w_t->data;
 }
 
 /* 1 / (1 - p) where an element stays, else 0: [first, B, n]. */
@@ -125,47 +139,58 @@ static bool make_normed(Forward *f) {
     return ag_tape_ok(f->call->tape);
 }
 
+/* Room for one step, where it is needed. */
+static Tensor spare(Forward *f, bool needed, int64_t n) {
+    return needed ? matrix(f, false, f->m->size.B, n) : tensor_nil();
+}
+
 static bool make_memory(Forward *f) {
     Lstm *m = f->m;
     int64_t rows = m->steps.rows, B = m->size.B, H = m->size.H, out = m->size.out;
     int64_t kept = f->call->recorded ? rows : B;
     m->gates = matrix(f, true, rows, ag_lstm_gates(f->o) * H);
-    m->hidden = matrix(f, true, kept, out);
-    m->c_before = matrix(f, true, kept, H);
+    if (tensor_is_nil(&m->gates) || !make_normed(f) || !draw_mask(f) ||
+        !draw_zoneout(f, &f->o->zoneout_h, out, &m->new_h) ||
+        !draw_zoneout(f, &f->o->zoneout_c, H, &m->new_c))
+        return false;
+    m->y = m->steps.order ? matrix(f, true, rows, out) : ag_all_rows(&f->call->out[0]);
+    m->c = matrix(f, true, kept, H);
+    m->h0 = matrix(f, true, B, out);
+    m->c0 = matrix(f, true, B, H);
     m->tanh_c = matrix(f, true, kept, H);
-    f->h = matrix(f, false, B, out);
-    f->c = matrix(f, false, B, H);
-    f->c_new = matrix(f, false, B, H);
-    f->cell_out = matrix(f, false, B, H);
-    f->h_new = matrix(f, false, B, out);
-    f->y = ag_steps_result(f->call->scratch, &m->steps, &f->call->out[0]);
-    if (tensor_is_nil(&f->y)) return ag_call_fail(f->call, "out of memory");
-    return ag_tape_ok(f->call->tape) && make_normed(f) && draw_mask(f) &&
-           draw_zoneout(f, &f->o->zoneout_h, out, &m->new_h) &&
-           draw_zoneout(f, &f->o->zoneout_c, H, &m->new_c);
+    f->masked = spare(f, !tensor_is_nil(&m->mask), out);
+    f->c_new = spare(f, !tensor_is_nil(&m->new_c), H);
+    f->h_new = spare(f, !tensor_is_nil(&m->new_h), out);
+    f->cell_out = spare(f, has(f, AG_W_HR), H);
+    return ag_tape_ok(f->call->tape);
 }
 
-/* W_ih x + b_ih + b_hh of all steps, the latter here because it is the same in each; with layer
- * normalisation LN(W_ih x) * gain + b_ih. */
+/* b_ih + b_hh, which are the same in every step. */
+static bool add_biases(Forward *f) {
+    f->bias = matrix(f, false, 1, f->m->gates.shape[1]);
+    if (tensor_is_nil(&f->bias)) return false;
+    Tensor sum = tensor_select(&f->bias, 0, 0);
+    if (has(f, AG_B_IH)) tensor_binary(TENSOR_ADD, &sum, &f->part[AG_B_IH], &f->part[AG_B_HH]);
+    else tensor_fill(&sum, 0);
+    return true;
+}
+
+/* W_ih x of all steps, and b_ih + b_hh where the cell does not add them; with layer normalisation
+ * LN(W_ih x) * gain + b_ih. */
 static bool project_inputs(Forward *f) {
     Lstm *m = f->m;
     Tensor x = ag_steps_rows(f->call->scratch, &m->steps, f->call->in[0]);
     if (tensor_is_nil(&x)) return ag_call_fail(f->call, "out of memory");
-    bool bias = has(f, AG_B_IH);
     if (has(f, AG_NORM_IH)) {
-        if (!product(f, &x, &f->part[AG_W_IH], 0, &m->product_ih)) return false;
+        if (!product(f, &x, &f->w_ih, 0, &m->product_ih)) return false;
         tensor_layer_norm(&m->gates, &m->stats_ih, &m->product_ih, &f->part[AG_NORM_IH],
-                          bias ? &f->part[AG_B_IH] : NULL, f->o->eps);
+                          has(f, AG_B_IH) ? &f->part[AG_B_IH] : NULL, f->o->eps);
         return true;
     }
-    if (bias) {
-        Tensor sum = matrix(f, false, 1, m->gates.shape[1]);
-        if (tensor_is_nil(&sum)) return false;
-        Tensor row = tensor_select(&sum, 0, 0);
-        tensor_binary(TENSOR_ADD, &row, &f->part[AG_B_IH], &f->part[AG_B_HH]);
-        tensor_convert(&m->gates, &row);
-    }
-    return product(f, &x, &f->part[AG_W_IH], bias, &m->gates);
+    if (!add_biases(f)) return false;
+    bool bias = has(f, AG_B_IH) && !f->fused;
+    if (bias) tensor_convert(&m->gates, &f->bias);
+    return product(f, &x, &f->w_ih, bias, &m->gates);
 }
 
 static Tensor step_rows(const Lstm *m, const Tensor *x, int64_t n) {
@@ -190,21 +215,36 @@ static void multiply_add(const Tensor *a, const Tensor *b, const Tensor *c) {
 static bool add_hidden(Forward *f, int64_t n, const Tensor *a) {
     Lstm *m = f->m;
     int64_t rows = a->shape[0];
-    Tensor h = head(&f->h, rows), hidden = step_rows(m, &m->hidden, n);
-    if (tensor_is_nil(&m->mask)) {
-        tensor_convert(&hidden, &h);
-    } else {
-        Tensor mask = head(&m->mask, rows);
-        tensor_binary(TENSOR_MUL, &hidden, &h, &mask);
+    Tensor hidden = ag_step_before(&m->steps, &m->y, &m->h0, n);
+    if (!tensor_is_nil(&m->mask)) {
+        Tensor masked = head(&f->masked, rows), mask = head(&m->mask, rows);
+        tensor_binary(TENSOR_MUL, &masked, &hidden, &mask);
+        hidden = masked;
     }
-    if (!has(f, AG_NORM_HH)) return product(f, &hidden, &f->part[AG_W_HH], 1, a);
+    if (!has(f, AG_NORM_HH)) return product(f, &hidden, &f->w_hh, 1, a);
     Tensor raw = step_rows(m, &m->product_hh, n), stats = step_rows(m, &m->stats_hh, n);
     Tensor normed = head(&f->normed_hh, rows);
-    if (!product(f, &hidden, &f->part[AG_W_HH], 0, &raw)) return false;
+    if (!product(f, &hidden, &f->w_hh, 0, &raw)) return false;
     tensor_layer_norm(&normed, &stats, &raw, &f->part[AG_NORM_HH],
                       has(f, AG_B_HH) ? &f->part[AG_B_HH] : NULL, f->o->eps);
     tensor_accumulate(a, &normed);
     return true;
+}
+
+/* The cell without options, in one pass: from the sums without biases i, f, g and o in their
+ * place, c~, tanh(c~) and what the cell gives out. */
+static void run_fused(Forward *f, int64_t n, const Tensor *a, const Tensor *c_before,
+                      const Tensor *c, const Tensor *cell_out) {
+    int64_t H = f->m->size.H, rows = a->shape[0];
+    Tensor bias = tensor_expand(&f->bias, 2, (int64_t[]){rows, 4 * H}), in[4], b[4];
+    for (int k = 0; k < 4; k++) {
+        in[k] = ag_gate(a, k, H);
+        b[k] = ag_gate(&bias, k, H);
+    }
+    tensor_gates(TENSOR_LSTM_STEP, 16,
+                 (Tensor[]){in[0], in[1], in[2], in[3], b[0], b[1], b[2], b[3], *c_before, in[0],
+                            in[1], in[2], in[3], *c, step_rows(f->m, &f->m->tanh_c, n),
+                            *cell_out});
 }
 
 /* From the sums a: i, f, g in their place, and c~. */
@@ -252,20 +292,23 @@ static bool run_step(Forward *f, int64_t n) {
     Lstm *m = f->m;
     int64_t rows = m->steps.active[n];
     bool keep_h = !tensor_is_nil(&m->new_h), keep_c = !tensor_is_nil(&m->new_c);
-    Tensor h = head(&f->h, rows), c = head(&f->c, rows), a = step_rows(m, &m->gates, n);
-    Tensor c_before = step_rows(m, &m->c_before, n), y = step_rows(m, &f->y, n);
+    Tensor h_before = ag_step_before(&m->steps, &m->y, &m->h0, n), h = step_rows(m, &m->y, n);
+    Tensor c_before = ag_step_before(&m->steps, &m->c, &m->c0, n), c = step_rows(m, &m->c, n);
     Tensor c_new = keep_c ? head(&f->c_new, rows) : c, h_new = keep_h ? head(&f->h_new, rows) : h;
     Tensor cell_out = has(f, AG_W_HR) ? head(&f->cell_out, rows) : h_new;
+    Tensor a = step_rows(m, &m->gates, n);
     if (!add_hidden(f, n, &a)) return false;
-    tensor_convert(&c_before, &c);
-    run_cell(f, &a, &c_before, &c_new);
-    run_output(f, n, &a, &c_new, &cell_out);
-    if (has(f, AG_W_HR) && !product(f, &cell_out, &f->part[AG_W_HR], 0, &h_new)) return false;
+    if (f->fused) {
+        run_fused(f, n, &a, &c_before, &c_new, &cell_out);
+    } else {
+        run_cell(f, &a, &c_before, &c_new);
+        run_output(f, n, &a, &c_new, &cell_out);
+    }
+    if (has(f, AG_W_HR) && !product(f, &cell_out, &f->w_hr, 0, &h_new)) return false;
     if (keep_h)
-        tensor_gates(TENSOR_MIX, 4, (Tensor[]){step_rows(m, &m->new_h, n), h, h_new, h});
+        tensor_gates(TENSOR_MIX, 4, (Tensor[]){step_rows(m, &m->new_h, n), h_before, h_new, h});
     if (keep_c)
         tensor_gates(TENSOR_MIX, 4, (Tensor[]){step_rows(m, &m->new_c, n), c_before, c_new, c});
-    tensor_convert(&y, &h);
     return true;
 }
 
@@ -279,15 +322,18 @@ static bool value(AgCall *c) {
     m->dtype = c->in[0]->dtype;
     if (!ag_recurrent_dense(c->scratch, &o->base, c->in, f.part))
         return ag_call_fail(c, "out of memory");
+    f.fused = is_fused(o);
     if (!ag_steps_plan(c, &o->base, &m->steps) || !make_memory(&f)) return false;
-    ag_recurrent_initial(&m->steps, &f.h, &f.part[AG_H0]);
-    ag_recurrent_initial(&m->steps, &f.c, &f.part[AG_C0]);
+    if (!pack(&f, AG_W_IH, &f.w_ih) || !pack(&f, AG_W_HH, &f.w_hh) || !pack(&f, AG_W_HR, &f.w_hr))
+        return false;
+    ag_recurrent_initial(&m->steps, &m->h0, &f.part[AG_H0]);
+    ag_recurrent_initial(&m->steps, &m->c0, &f.part[AG_C0]);
     if (!project_inputs(&f)) return false;
     for (int64_t n = 0; n < m->size.T && m->steps.active[n] > 0; n++)
         if (!run_step(&f, n)) return false;
-    ag_steps_finish(&m->steps, &c->out[0], &f.y);
-    ag_steps_unsort(&m->steps, &c->out[1], &f.h);
-    ag_steps_unsort(&m->steps, &c->out[2], &f.c);
+    ag_steps_finish(&m->steps, &c->out[0], &m->y);
+    ag_steps_final(&m->steps, &c->out[1], &m->y, &m->h0);
+    ag_steps_final(&m->steps, &c->out[2], &m->c, &m->c0);
     c->saved = m;
     return true;
 }
@@ -307,6 +353,8 @@ typedef struct {
     Tensor dh_new;          /* [rows, H']: of h~, where there is a projection */
     Tensor dc_normed;       /* [rows, H]: of N(c~), with layer normalisation */
     Tensor c_new;           /* [rows, H]: c~ once more, where it is needed */
+    Tensor c_before;        /* [rows, H], likewise */
+    TensorPacked w_hh, w_hr;
     /* Room for one step. */
     Tensor dh_before, dc_before; /* what passes by the cell in zoneout */
     Tensor dcell_out, dc_new;
@@ -324,12 +372,31 @@ static void cell_again(const Backward *b, const Tensor *c) {
     Tensor i = ag_gate(&m->gates, I_GATE, m->size.H);
     Tensor g = ag_gate(&m->gates, g_gate(b->o), m->size.H);
     if (b->o->coupled) {
-        tensor_gates(TENSOR_MIX, 4, (Tensor[]){i, m->c_before, g, *c});
+        tensor_gates(TENSOR_MIX, 4, (Tensor[]){i, b->c_before, g, *c});
         return;
     }
     Tensor forget = ag_gate(&m->gates, F_GATE, m->size.H);
-    tensor_binary(TENSOR_MUL, c, &forget, &m->c_before);
+    tensor_binary(TENSOR_MUL, c, &forget, &b->c_before);
     multiply_add(&i, &g, c);
+}
+
+/* Nil where it is not needed. */
+static bool make_states(Backward *b) {
+    const Lstm *m = b->m;
+    b->c_new = b->c_before = tensor_nil();
+    if (!given(b, AG_NORM_C) && !given(b, AG_PEEPHOLE)) return true;
+    b->c_before = ag_steps_before(b->v->scratch, &m->steps, &m->c, &m->c0);
+    b->c_new = room(b, m->steps.rows, m->size.H);
+    if (tensor_is_nil(&b->c_before) || tensor_is_nil(&b->c_new)) return ag_vjp_out_of_memory(b->v);
+    cell_again(b, &b->c_new);
+    return true;
+}
+
+static bool pack_weights(Backward *b) {
+    const AgRecurrent *o = &b->o->base;
+    b->w_hh = ag_vjp_packed(b->v, ag_role(o, AG_W_HH), false);
+    if (given(b, AG_W_HR)) b->w_hr = ag_vjp_packed(b->v, ag_role(o, AG_W_HR), false);
+    return b->w_hh.data && (!given(b, AG_W_HR) || b->w_hr.data);
 }
 
 static bool make_gradients(Backward *b) {
@@ -345,18 +412,16 @@ static bool make_gradients(Backward *b) {
     b->dproduct_hh = norm ? room(b, rows, all) : b->da;
     b->dh_new = room(b, given(b, AG_W_HR) ? rows : B, out);
     b->dc_normed = room(b, norm ? rows : B, H);
-    b->c_new = room(b, norm || given(b, AG_PEEPHOLE) ? rows : 0, H);
     b->dh_before = room(b, B, out);
     b->dc_before = room(b, B, H);
     b->dcell_out = room(b, B, H);
     b->dc_new = room(b, B, H);
     const Tensor *made[] = {&b->dy,        &b->dh,        &b->dc,        &b->da,
-                            &b->dproduct_hh, &b->dh_new,  &b->dc_normed, &b->c_new,
-                            &b->dh_before, &b->dc_before, &b->dcell_out, &b->dc_new};
+                            &b->dproduct_hh, &b->dh_new,  &b->dc_normed, &b->dh_before,
+                            &b->dc_before, &b->dcell_out, &b->dc_new};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         if (tensor_is_nil(made[i])) return ag_vjp_out_of_memory(v);
-    if (b->c_new.shape[0]) cell_again(b, &b->c_new);
-    return true;
+    return make_states(b) && pack_weights(b);
 }
 
 /* Through h' = z_h * h + (1 - z_h) * h~ and h~ = W_hr cell_out: from dh to the gradient of what
@@ -377,7 +442,7 @@ static bool back_through_h(Backward *b, int64_t n, const Tensor *dh, Tensor *dce
     *dcell_out = dh_new;
     if (!given(b, AG_W_HR)) return true;
     *dcell_out = head(&b->dcell_out, rows);
-    return tensor_gemm(1, &dh_new, &b->part[AG_W_HR], 0, dcell_out, b->v->scratch) ||
+    return tensor_gemm_packed(1, &dh_new, &b->w_hr, 0, dcell_out, b->v->scratch) ||
            ag_vjp_out_of_memory(b->v);
 }
 
@@ -414,7 +479,7 @@ static void back_through_cell(Backward *b, int64_t n, const Tensor *dc_new) {
     const Lstm *m = b->m;
     int64_t H = m->size.H, rows = dc_new->shape[0];
     Tensor gates = step_rows(m, &m->gates, n), da = step_rows(m, &b->da, n);
-    Tensor c = step_rows(m, &m->c_before, n), dc = head(&b->dc, rows);
+    Tensor c = ag_step_before(&m->steps, &m->c, &m->c0, n), dc = head(&b->dc, rows);
     Tensor i = ag_gate(&gates, I_GATE, H), g = ag_gate(&gates, g_gate(b->o), H);
     Tensor da_i = ag_gate(&da, I_GATE, H), da_g = ag_gate(&da, g_gate(b->o), H);
     Tensor f = ag_gate(&gates, F_GATE, H), da_f = ag_gate(&da, F_GATE, H);
@@ -448,7 +513,7 @@ static bool back_through_hidden(Backward *b, int64_t n, const Tensor *dh) {
         tensor_layer_norm_backward(&dproduct, NULL, NULL, &da, &raw, &stats,
                                    &b->part[AG_NORM_HH]);
     }
-    if (!tensor_gemm(1, &dproduct, &b->part[AG_W_HH], 0, dh, b->v->scratch))
+    if (!tensor_gemm_packed(1, &dproduct, &b->w_hh, 0, dh, b->v->scratch))
         return ag_vjp_out_of_memory(b->v);
     if (!tensor_is_nil(&m->mask)) {
         Tensor mask = head(&m->mask, rows);
@@ -461,14 +526,39 @@ static bool back_through_hidden(Backward *b, int64_t n, const Tensor *dh) {
     return true;
 }
 
+/* Through output and cell at once, where the forward pass was. */
+static void back_through_fused(Backward *b, int64_t n, const Tensor *dcell_out) {
+    const Lstm *m = b->m;
+    int64_t H = m->size.H, rows = dcell_out->shape[0];
+    Tensor gates = step_rows(m, &m->gates, n), da = step_rows(m, &b->da, n), g[4], d[4];
+    Tensor dc = head(&b->dc, rows), before = head(&b->dc_before, rows);
+    bool zoneout = !tensor_is_nil(&m->new_c);
+    for (int k = 0; k < 4; k++) {
+        g[k] = ag_gate(&gates, k, H);
+        d[k] = ag_gate(&da, k, H);
+    }
+    if (zoneout)
+        tensor_gates(TENSOR_MIX_BACKWARD, 4,
+                     (Tensor[]){step_rows(m, &m->new_c, n), dc, before, dc});
+    tensor_gates(TENSOR_LSTM_STEP_BACKWARD, 13,
+                 (Tensor[]){g[0], g[1], g[2], g[3], step_rows(m, &m->tanh_c, n),
+                            ag_step_before(&m->steps, &m->c, &m->c0, n), *dcell_out, dc, d[0],
+                            d[1], d[2], d[3], dc});
+    if (zoneout) tensor_accumulate(&dc, &before);
+}
+
 static bool back_step(Backward *b, int64_t n) {
     int64_t rows = b->m->steps.active[n];
     Tensor dh = head(&b->dh, rows), dy = step_rows(b->m, &b->dy, n);
     Tensor dc_new = head(&b->dc_new, rows), dcell_out;
     tensor_accumulate(&dh, &dy);
     if (!back_through_h(b, n, &dh, &dcell_out)) return false;
-    back_through_output(b, n, &dcell_out, &dc_new);
-    back_through_cell(b, n, &dc_new);
+    if (is_fused(b->o)) {
+        back_through_fused(b, n, &dcell_out);
+    } else {
+        back_through_output(b, n, &dcell_out, &dc_new);
+        back_through_cell(b, n, &dc_new);
+    }
     return back_through_hidden(b, n, &dh);
 }
 
@@ -508,7 +598,7 @@ static bool peephole_gradients(Backward *b) {
     for (int k = 0; k <= last; k++) {
         Tensor da = ag_gate(&b->da, k < last ? k : o_gate(b->o), H);
         Tensor part = tensor_narrow(&dp, 0, k * H, H), row = tensor_unsqueeze(&part, 0);
-        tensor_binary(TENSOR_MUL, &terms, &da, k < last ? &m->c_before : &b->c_new);
+        tensor_binary(TENSOR_MUL, &terms, &da, k < last ? &b->c_before : &b->c_new);
         tensor_sum(&row, &terms);
     }
     return true;
@@ -525,9 +615,20 @@ static bool projection_gradient(Backward *b) {
     return ag_gradient_product(b->v, AG_W_HR, &b->dh_new, &cell_out);
 }
 
+/* m * h for all rows. */
+static void mask_rows(const Lstm *m, const Tensor *hidden) {
+    for (int64_t n = 0; n < m->size.T && m->steps.active[n] > 0; n++) {
+        Tensor h = step_rows(m, hidden, n), mask = head(&m->mask, m->steps.active[n]);
+        tensor_binary(TENSOR_MUL, &h, &h, &mask);
+    }
+}
+
 /* From da to W_ih x, whose gradients come last: they may take da's place. */
 static bool input_gradients(Backward *b) {
     const Lstm *m = b->m;
+    Tensor hidden = ag_steps_before(b->v->scratch, &m->steps, &m->y, &m->h0);
+    if (tensor_is_nil(&hidden)) return ag_vjp_out_of_memory(b->v);
+    if (!tensor_is_nil(&m->mask)) mask_rows(m, &hidden);
     if (given(b, AG_NORM_IH)) {
         Tensor dproduct = room(b, m->steps.rows, m->gates.shape[1]);
         if (tensor_is_nil(&dproduct)) return ag_vjp_out_of_memory(b->v);
@@ -535,7 +636,7 @@ static bool input_gradients(Backward *b) {
                                    &b->part[AG_NORM_IH]);
         b->da = dproduct;
     }
-    return ag_recurrent_gradients(b->v, &m->steps, &b->da, &b->dproduct_hh, &m->hidden);
+    return ag_recurrent_gradients(b->v, &m->steps, &b->da, &b->dproduct_hh, &hidden);
 }
 
 static bool vjp(AgVjp *v) {
@@ -549,8 +650,8 @@ static bool vjp(AgVjp *v) {
     for (int64_t n = m->size.T - 1; n >= 0; n--)
         if (m->steps.active[n] > 0 && !back_step(&b, n)) return false;
     return ag_gradient_state(v, &m->steps, AG_H0, &b.dh) &&
-           ag_gradient_state(v, &m->steps, AG_C0, &b.dc) && ag_gradient_sum(v, AG_B_IH, &b.da) &&
-           ag_gradient_sum(v, AG_B_HH, &b.da) && norm_gradients(&b) && peephole_gradients(&b) &&
+           ag_gradient_state(v, &m->steps, AG_C0, &b.dc) && ag_gradient_biases(v, &b.da) &&
+           norm_gradients(&b) && peephole_gradients(&b) &&
            projection_gradient(&b) && input_gradients(&b);
 }
 

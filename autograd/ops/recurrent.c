@@ -189,7 +189,7 @@ static void move_rows(const AgSteps *s, const Tensor *x, const Tensor *rows, boo
     }
 }
 
-static Tensor as_rows(const Tensor *x) {
+Tensor ag_all_rows(const Tensor *x) {
     int64_t shape[] = {x->shape[0] * x->shape[1], x->shape[2]};
     return tensor_wrap(x->data, x->dtype, 2, shape);
 }
@@ -197,14 +197,14 @@ static Tensor as_rows(const Tensor *x) {
 Tensor ag_steps_rows(TensorArena *a, const AgSteps *s, const Tensor *x) {
     bool together = s->order && (x->shape[2] < 2 || x->stride[2] == 1);
     Tensor dense = together ? *x : ag_dense(a, x);
-    if (!s->order || tensor_is_nil(&dense)) return tensor_is_nil(&dense) ? dense : as_rows(&dense);
+    if (!s->order || tensor_is_nil(&dense)) return tensor_is_nil(&dense) ? dense : ag_all_rows(&dense);
     Tensor rows = tensor_new(a, x->dtype, 2, (int64_t[]){s->rows, x->shape[2]});
     if (!tensor_is_nil(&rows)) move_rows(s, &dense, &rows, true);
     return rows;
 }
 
 Tensor ag_steps_result(TensorArena *a, const AgSteps *s, const Tensor *y) {
-    if (!s->order) return as_rows(y);
+    if (!s->order) return ag_all_rows(y);
     return tensor_new(a, y->dtype, 2, (int64_t[]){s->rows, y->shape[2]});
 }
 
@@ -234,6 +234,34 @@ void ag_steps_unsort(const AgSteps *s, const Tensor *to, const Tensor *from) {
 Tensor ag_step_rows(const AgSteps *s, const Tensor *x, int64_t n) {
     bool all = x->shape[0] == s->rows;
     return tensor_narrow(x, 0, all ? s->first[n] : 0, s->active[n]);
+}
+
+Tensor ag_step_before(const AgSteps *s, const Tensor *states, const Tensor *initial, int64_t n) {
+    Tensor before = n ? ag_step_rows(s, states, n - 1) : *initial;
+    return tensor_narrow(&before, 0, 0, s->active[n]);
+}
+
+Tensor ag_steps_before(TensorArena *a, const AgSteps *s, const Tensor *states,
+                       const Tensor *initial) {
+    Tensor all = tensor_new(a, states->dtype, 2, (int64_t[]){s->rows, states->shape[1]});
+    for (int64_t n = 0; n < s->T && s->active[n] > 0 && !tensor_is_nil(&all); n++) {
+        Tensor to = ag_step_rows(s, &all, n), from = ag_step_before(s, states, initial, n);
+        tensor_convert(&to, &from);
+    }
+    return all;
+}
+
+void ag_steps_final(const AgSteps *s, const Tensor *to, const Tensor *states,
+                    const Tensor *initial) {
+    for (int64_t k = 0; s->order && k < s->B; k++) {
+        int64_t length = s->length[s->order[k]];
+        Tensor from = length ? ag_step_rows(s, states, length - 1) : *initial;
+        Tensor x = tensor_select(&from, 0, k), y = tensor_select(to, 0, s->order[k]);
+        tensor_convert(&y, &x);
+    }
+    if (s->order) return;
+    Tensor last = ag_step_rows(s, states, s->T - 1);
+    tensor_convert(to, &last);
 }
 
 Tensor ag_gate(const Tensor *rows, int k, int64_t H) {
@@ -282,16 +310,37 @@ bool ag_gradient_product(AgVjp *v, AgRole role, const Tensor *a, const Tensor *b
     return tensor_gemm(1, &a_t, b, into != NULL, &g, v->scratch) || ag_vjp_out_of_memory(v);
 }
 
-bool ag_gradient_sum(AgVjp *v, AgRole role, const Tensor *a) {
+/* The gradient of a bias, row [1, n]. */
+static bool gradient_row(AgVjp *v, AgRole role, const Tensor *row) {
     if (!ag_gradient_needed(v, role)) return true;
     int i = ag_role(v->options, role);
     const Tensor *into = ag_vjp_into(v, i);
     Tensor g = into ? *into : ag_vjp_raw(v, i);
     if (tensor_is_nil(&g)) return false;
-    Tensor row = tensor_unsqueeze(&g, 0);
-    if (into) tensor_accumulate_sum(&row, a);
-    else tensor_sum(&row, a);
+    Tensor to = tensor_unsqueeze(&g, 0);
+    if (into) tensor_accumulate(&to, row);
+    else tensor_convert(&to, row);
     return true;
+}
+
+static bool gradient_sums(AgVjp *v, const AgRole *role, int n, const Tensor *a) {
+    bool needed = false;
+    for (int i = 0; i < n; i++) needed |= ag_gradient_needed(v, role[i]);
+    if (!needed) return true;
+    Tensor row = tensor_new(v->scratch, a->dtype, 2, (int64_t[]){1, a->shape[1]});
+    if (tensor_is_nil(&row)) return ag_vjp_out_of_memory(v);
+    tensor_sum(&row, a);
+    for (int i = 0; i < n; i++)
+        if (!gradient_row(v, role[i], &row)) return false;
+    return true;
+}
+
+bool ag_gradient_sum(AgVjp *v, AgRole role, const Tensor *a) {
+    return gradient_sums(v, &role, 1, a);
+}
+
+bool ag_gradient_biases(AgVjp *v, const Tensor *a) {
+    return gradient_sums(v, (AgRole[]){AG_B_IH, AG_B_HH}, 2, a);
 }
 
 bool ag_gradient_state(AgVjp *v, const AgSteps *s, AgRole role, const Tensor *a) {

@@ -76,6 +76,8 @@ typedef struct {
 /* False with the error recorded when out of memory. */
 bool ag_steps_plan(AgCall *c, const AgRecurrent *o, AgSteps *s);
 
+/* A contiguous x [T, B, n] as [T B, n]. */
+Tensor ag_all_rows(const Tensor *x);
 /* x [T, B, n] as rows [rows, n] in that order: x's own memory, or a copy in `a`.  Nil when out of
  * memory. */
 Tensor ag_steps_rows(TensorArena *a, const AgSteps *s, const Tensor *x);
@@ -89,6 +91,15 @@ void ag_steps_unsort(const AgSteps *s, const Tensor *to, const Tensor *from);
 
 /* The rows of step number n in x [rows, ..], or in a buffer of fewer rows its first ones. */
 Tensor ag_step_rows(const AgSteps *s, const Tensor *x, int64_t n);
+/* The state that step number n begins with: the rows of the step before in states [rows, ..], or
+ * before the first step in initial [B, ..]. */
+Tensor ag_step_before(const AgSteps *s, const Tensor *states, const Tensor *initial, int64_t n);
+/* Those of all steps as one matrix [rows, ..], in a.  Nil when out of memory. */
+Tensor ag_steps_before(TensorArena *a, const AgSteps *s, const Tensor *states,
+                       const Tensor *initial);
+/* The state after the last step of each sequence, in the batch's order. */
+void ag_steps_final(const AgSteps *s, const Tensor *to, const Tensor *states,
+                    const Tensor *initial);
 /* Columns [k H, (k+1) H) of rows [.., gates H]. */
 Tensor ag_gate(const Tensor *rows, int k, int64_t H);
 
@@ -114,6 +125,8 @@ bool ag_recurrent_gradients(AgVjp *v, const AgSteps *s, const Tensor *da_ih, con
  * of the steps. */
 bool ag_gradient_product(AgVjp *v, AgRole role, const Tensor *a, const Tensor *b);
 bool ag_gradient_sum(AgVjp *v, AgRole role, const Tensor *a);
+/* The sum of rows for both biases, whose gradients are the same. */
+bool ag_gradient_biases(AgVjp *v, const Tensor *a);
 bool ag_gradient_state(AgVjp *v, const AgSteps *s, AgRole role, const Tensor *a);
 /* Is the gradient of in[role] wanted? */
 bool ag_gradient_needed(const AgVjp *v, AgRole role);
