@@ -31,8 +31,8 @@ static void reset_param(Param *p, const char *name, int salt) {
         p->value[i] = (float)((i * 37 + salt) % 101) / 250 - .2f;
         p->grad[i] = .125f;
     }
-    p->leaf = (AgLeaf){name, tensor_wrap(p->value, TENSOR_F32, 2, shape),
-                       tensor_wrap(p->grad, TENSOR_F32, 2, shape), NULL, NULL};
+    p->leaf = (AgLeaf){.name = name, .value = tensor_wrap(p->value, TENSOR_F32, 2, shape),
+                       .grad = tensor_wrap(p->grad, TENSOR_F32, 2, shape)};
 }
 
 /* h -> h after STRETCH steps over x [STRETCH, B, H]; parameters are asked for inside. */
@@ -175,8 +175,8 @@ static AgVar scalar(double x) { return ag_scalar(t, TENSOR_F64, x); }
 static double wv = 1.5, wg;
 static AgLeaf wl;
 static AgVar weight(AgTape *tape) {
-    wl = (AgLeaf){"weight", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
-                  tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL, NULL};
+    wl = (AgLeaf){.name = "weight", .value = tensor_wrap(&wv, TENSOR_F64, 0, NULL),
+                  .grad = tensor_wrap(&wg, TENSOR_F64, 0, NULL)};
     return ag_leaf(tape, &wv, &wl);
 }
 

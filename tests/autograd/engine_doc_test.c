@@ -25,8 +25,8 @@ static AgVar scalar(double x) { return ag_scalar(t, TENSOR_F64, x); }
 
 static double wv = .2, wg;
 static AgVar weight(void) {
-    AgLeaf leaf = {"w", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
-                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(&wv, TENSOR_F64, 0, NULL),
+                   .grad = tensor_wrap(&wg, TENSOR_F64, 0, NULL)};
     return ag_leaf(t, &wv, &leaf);
 }
 
@@ -116,8 +116,8 @@ static void carry_without_cut(FILE *log) {
 static float matrix_value[64 * 64], matrix_grad[64 * 64];
 static AgVar matrix(void) {
     int64_t shape[] = {64, 64};
-    AgLeaf leaf = {"m", tensor_wrap(matrix_value, TENSOR_F32, 2, shape),
-                   tensor_wrap(matrix_grad, TENSOR_F32, 2, shape), NULL};
+    AgLeaf leaf = {.name = "m", .value = tensor_wrap(matrix_value, TENSOR_F32, 2, shape),
+                   .grad = tensor_wrap(matrix_grad, TENSOR_F32, 2, shape)};
     return ag_leaf(t, matrix_value, &leaf);
 }
 

@@ -31,8 +31,8 @@ static const double first_value[PARAMS] = {.5, -.3, .8, .4, .2, .6, -.5, .1, 0, 
 static double value[PARAMS], grad[PARAMS];
 
 static AgVar param(int k) {
-    AgLeaf leaf = {param_name[k], tensor_wrap(&value[k], TENSOR_F64, 0, NULL),
-                   tensor_wrap(&grad[k], TENSOR_F64, 0, NULL), NULL, NULL};
+    AgLeaf leaf = {.name = param_name[k], .value = tensor_wrap(&value[k], TENSOR_F64, 0, NULL),
+                   .grad = tensor_wrap(&grad[k], TENSOR_F64, 0, NULL)};
     return ag_leaf(t, &value[k], &leaf);
 }
 
@@ -161,7 +161,8 @@ Test(explain, tensors_hooks_several_results_and_repeated_names) {
     double w[12] = {0}, dw[12] = {0};
     int64_t shape[] = {3, 4};
     for (int i = 0; i < 12; i++) w[i] = i;
-    AgLeaf leaf = {"w", tensor_wrap(w, TENSOR_F64, 2, shape), tensor_nil(), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(w, TENSOR_F64, 2, shape),
+                   .grad = tensor_nil()};
     AgVar frozen = ag_leaf(t, w, &leaf);
     leaf.grad = tensor_wrap(dw, TENSOR_F64, 2, shape);
     AgVar p = ag_leaf(t, dw, &leaf);
@@ -294,8 +295,8 @@ Test(explain, dot_has_every_node_once_every_edge_and_balanced_clusters) {
 Test(explain, dot_shows_norms_escapes_names_and_nests_scopes) {
     double w[2] = {3, 4}, dw[2] = {0};
     int64_t two = 2;
-    AgLeaf leaf = {"say \"w\\\" {\n", tensor_wrap(w, TENSOR_F64, 1, &two),
-                   tensor_wrap(dw, TENSOR_F64, 1, &two), NULL, NULL};
+    AgLeaf leaf = {.name = "say \"w\\\" {\n", .value = tensor_wrap(w, TENSOR_F64, 1, &two),
+                   .grad = tensor_wrap(dw, TENSOR_F64, 1, &two)};
     ag_tape_keep_gradients(t, true);
     AgVar p = ag_leaf(t, w, &leaf), y = p;
     ag_scope_push(t, "a\"b");

@@ -27,8 +27,8 @@ typedef struct {
 } Param;
 static AgVar param(Param *p, int64_t rows, int64_t cols) {
     int64_t shape[] = {rows, cols};
-    p->leaf = (AgLeaf){"p", tensor_wrap(p->value, TENSOR_F64, 2, shape),
-                       tensor_wrap(p->grad, TENSOR_F64, 2, shape), NULL, NULL};
+    p->leaf = (AgLeaf){.name = "p", .value = tensor_wrap(p->value, TENSOR_F64, 2, shape),
+                       .grad = tensor_wrap(p->grad, TENSOR_F64, 2, shape)};
     return ag_leaf(t, p, &p->leaf);
 }
 

@@ -21,8 +21,8 @@ TestSuite(growth, .init = start, .fini = stop);
 
 static double wv = .5, wg;
 static AgVar weight(void) {
-    AgLeaf leaf = {"w", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
-                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(&wv, TENSOR_F64, 0, NULL),
+                   .grad = tensor_wrap(&wg, TENSOR_F64, 0, NULL)};
     return ag_leaf(t, &wv, &leaf);
 }
 static AgVar scalar(double x) { return ag_scalar(t, TENSOR_F64, x); }

@@ -16,8 +16,8 @@ TestSuite(hook, .init = start, .fini = stop);
 static AgVar scalar(double x) { return ag_scalar(t, TENSOR_F64, x); }
 static double wv[4] = {2, 3, 4, 5}, wg[4];
 static AgVar weight(int64_t n) {
-    AgLeaf leaf = {"w", tensor_wrap(wv, TENSOR_F64, 1, &n), tensor_wrap(wg, TENSOR_F64, 1, &n),
-                   NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(wv, TENSOR_F64, 1, &n),
+                   .grad = tensor_wrap(wg, TENSOR_F64, 1, &n)};
     return ag_leaf(t, wv, &leaf);
 }
 static AgVar sum(AgVar x) { return ag_sum(x, AG_ALL_AXES, false); }

@@ -8,8 +8,8 @@ static float value[64 * 64], grad[64 * 64], in[32 * 64];
 
 static AgVar weight(AgTape *t) {
     int64_t square[] = {64, 64};
-    AgLeaf leaf = {"w", tensor_wrap(value, TENSOR_F32, 2, square),
-                   tensor_wrap(grad, TENSOR_F32, 2, square), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(value, TENSOR_F32, 2, square),
+                   .grad = tensor_wrap(grad, TENSOR_F32, 2, square)};
     return ag_leaf(t, value, &leaf);
 }
 

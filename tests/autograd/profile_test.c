@@ -117,8 +117,8 @@ enum { B = 2, H = 3 };
 static float wv[H * H], wg[H * H];
 static AgVar weight(AgTape *tape) {
     int64_t square[] = {H, H};
-    AgLeaf leaf = {"w", tensor_wrap(wv, TENSOR_F32, 2, square),
-                   tensor_wrap(wg, TENSOR_F32, 2, square), NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(wv, TENSOR_F32, 2, square),
+                   .grad = tensor_wrap(wg, TENSOR_F32, 2, square)};
     return ag_leaf(tape, wv, &leaf);
 }
 

@@ -109,8 +109,8 @@ static void make_leaf(int k) {
         value[k][i] = below(1000) / 500. - 1;
         grad[k][i] = .25; /* backward adds */
     }
-    AgLeaf leaf = {"w", tensor_wrap(value[k], TENSOR_F64, n, shape),
-                   tensor_wrap(grad[k], TENSOR_F64, n, shape), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(value[k], TENSOR_F64, n, shape),
+                   .grad = tensor_wrap(grad[k], TENSOR_F64, n, shape)};
     made[n_made++] = ag_leaf(t, value[k], &leaf);
 }
 

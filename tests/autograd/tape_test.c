@@ -151,8 +151,8 @@ Test(tape, finds_a_borrowed_input_that_changed_since_forward) {
     float x[] = {1, 2}, w[] = {3, 4}, dw[] = {0, 0};
     int64_t two = 2;
     Tensor v = tensor_wrap(x, TENSOR_F32, 1, &two);
-    AgLeaf leaf = {"w", tensor_wrap(w, TENSOR_F32, 1, &two), tensor_wrap(dw, TENSOR_F32, 1, &two),
-                   NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(w, TENSOR_F32, 1, &two),
+                   .grad = tensor_wrap(dw, TENSOR_F32, 1, &two)};
     ag_tape_check_borrowed(t, true);
     for (int change = 0; change < 2; change++) {
         ag_tape_reset(t);
@@ -166,8 +166,8 @@ Test(tape, finds_a_borrowed_input_that_changed_since_forward) {
 Test(tape, finds_a_parameter_that_changed_since_forward) {
     float w[] = {3}, dw[] = {0};
     uint64_t version = 1;
-    AgLeaf leaf = {"lm.w", tensor_wrap(w, TENSOR_F32, 0, NULL), tensor_wrap(dw, TENSOR_F32, 0, NULL),
-                   &version, NULL};
+    AgLeaf leaf = {.name = "lm.w", .value = tensor_wrap(w, TENSOR_F32, 0, NULL),
+                   .grad = tensor_wrap(dw, TENSOR_F32, 0, NULL), .version = &version};
     AgVar y = ag_square(ag_leaf(t, w, &leaf));
     version++;
     cr_expect(!ag_backward(y));
@@ -183,7 +183,8 @@ Test(tape, a_leaf_is_one_variable_throughout_an_epoch) {
     AgVar first[200];
     for (int i = 0; i < 200; i++) {
         w[i] = (float)i;
-        AgLeaf leaf = {"w", tensor_wrap(&w[i], TENSOR_F32, 1, &one), tensor_nil(), NULL, NULL};
+        AgLeaf leaf = {.name = "w", .value = tensor_wrap(&w[i], TENSOR_F32, 1, &one),
+                       .grad = tensor_nil()};
         first[i] = ag_leaf(t, &w[i], &leaf);
     }
     for (int i = 0; i < 200; i++) {
@@ -197,7 +198,8 @@ Test(tape, a_leaf_is_one_variable_throughout_an_epoch) {
 
 Test(tape, a_bound_key_stands_for_the_given_variable) {
     float w = 3;
-    AgLeaf leaf = {"w", tensor_wrap(&w, TENSOR_F32, 0, NULL), tensor_nil(), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(&w, TENSOR_F32, 0, NULL),
+                   .grad = tensor_nil()};
     AgVar x = ag_scalar(t, TENSOR_F32, 5), g;
     ag_bind(t, &w, x);
     AgVar y = ag_square(ag_leaf(t, &w, &leaf));
@@ -208,8 +210,8 @@ Test(tape, a_bound_key_stands_for_the_given_variable) {
 
 Test(tape, a_leaf_whose_gradient_does_not_fit_is_an_error) {
     float w[2] = {0}, dw[3] = {0};
-    AgLeaf leaf = {"w", tensor_wrap(w, TENSOR_F32, 1, (int64_t[]){2}),
-                   tensor_wrap(dw, TENSOR_F32, 1, (int64_t[]){3}), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(w, TENSOR_F32, 1, (int64_t[]){2}),
+                   .grad = tensor_wrap(dw, TENSOR_F32, 1, (int64_t[]){3})};
     ag_leaf(t, w, &leaf);
     EXPECT_ERROR("w: gradient f32[3] for value f32[2]");
     ag_tape_reset(t);
@@ -277,7 +279,8 @@ Test(tape, release_keeps_several_variables_that_overlap_in_memory) {
 
 Test(tape, release_closes_scopes_and_forgets_leaves_made_since) {
     float w = 1;
-    AgLeaf leaf = {"w", tensor_wrap(&w, TENSOR_F32, 0, NULL), tensor_nil(), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(&w, TENSOR_F32, 0, NULL),
+                   .grad = tensor_nil()};
     ag_scope_push(t, "outer");
     AgTapeMark m = ag_tape_mark(t);
     ag_scope_push(t, "inner");
@@ -317,8 +320,8 @@ Test(tape, a_mark_of_another_tape_is_an_error) {
 
 Test(tape, a_release_forgets_watches_made_since_and_gradients_they_kept) {
     double w[] = {3}, dw[] = {0};
-    AgLeaf leaf = {"w", tensor_wrap(w, TENSOR_F64, 0, NULL), tensor_wrap(dw, TENSOR_F64, 0, NULL),
-                   NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(w, TENSOR_F64, 0, NULL),
+                   .grad = tensor_wrap(dw, TENSOR_F64, 0, NULL)};
     AgVar x = ag_leaf(t, w, &leaf), y = ag_square(x);
     ag_watch(x, "early");
     AgTapeMark m = ag_tape_mark(t);
@@ -393,8 +396,8 @@ Test(tape, an_error_stays_one_line_with_its_reason_whatever_the_scope) {
 
 Test(tape, a_leaf_wants_a_key_and_a_float_for_its_gradient) {
     int64_t i[1] = {0}, di[1] = {0};
-    AgLeaf leaf = {"i", tensor_wrap(i, TENSOR_I64, 0, NULL), tensor_wrap(di, TENSOR_I64, 0, NULL),
-                   NULL, NULL};
+    AgLeaf leaf = {.name = "i", .value = tensor_wrap(i, TENSOR_I64, 0, NULL),
+                   .grad = tensor_wrap(di, TENSOR_I64, 0, NULL)};
     ag_leaf(t, i, &leaf);
     EXPECT_ERROR("i: i64 has no gradient");
     ag_tape_reset(t);

@@ -33,8 +33,8 @@ static double wv[3], wg[3];
 static AgVar weight(double a, double b, double c) {
     int64_t n = 3;
     wv[0] = a, wv[1] = b, wv[2] = c;
-    AgLeaf leaf = {"lm.w", tensor_wrap(wv, TENSOR_F64, 1, &n), tensor_wrap(wg, TENSOR_F64, 1, &n),
-                   NULL, NULL};
+    AgLeaf leaf = {.name = "lm.w", .value = tensor_wrap(wv, TENSOR_F64, 1, &n),
+                   .grad = tensor_wrap(wg, TENSOR_F64, 1, &n)};
     return ag_leaf(t, wv, &leaf);
 }
 static AgVar sum(AgVar x) { return ag_sum(x, AG_ALL_AXES, false); }

@@ -15,8 +15,8 @@ static const double x0 = .9;
 static double wv = .2, wg;
 
 static AgVar weight(void) {
-    AgLeaf leaf = {"w", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
-                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(&wv, TENSOR_F64, 0, NULL),
+                   .grad = tensor_wrap(&wg, TENSOR_F64, 0, NULL)};
     return ag_leaf(t, &wv, &leaf);
 }
 

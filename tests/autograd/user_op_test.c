@@ -128,8 +128,8 @@ static bool use_leaf(AgVjp *v) {
 Test(user_op, a_parameter_first_used_inside_a_rule_does_not_become_another_variable) {
     static const AgOp op = {.name = "op", .signature = "f:f", .shape = like_first,
                             .value = add_all, .vjp = use_leaf};
-    weight_leaf = (AgLeaf){"w", tensor_wrap(weight, TENSOR_F64, 1, (int64_t[]){2}), tensor_nil(),
-                           NULL, NULL};
+    weight_leaf = (AgLeaf){.name = "w", .value = tensor_wrap(weight, TENSOR_F64, 1, (int64_t[]){2}),
+                           .grad = tensor_nil()};
     AgVar x = vector(1), y = ag_apply1(&op, 1, &x, NULL, 0), g;
     cr_assert(ag_grad(y, ones, 1, &x, &g, false), "%s", ag_tape_error(t));
     cr_expect_eq(tensor_get(ag_value(g), 0), 15);

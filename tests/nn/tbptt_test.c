@@ -184,8 +184,8 @@ Test(tbptt, an_error_ends_the_loop_and_is_kept) {
 
 static double wv = .2, wg;
 static AgVar weight(AgTape *t) {
-    AgLeaf leaf = {"w", tensor_wrap(&wv, TENSOR_F64, 0, NULL),
-                   tensor_wrap(&wg, TENSOR_F64, 0, NULL), NULL, NULL};
+    AgLeaf leaf = {.name = "w", .value = tensor_wrap(&wv, TENSOR_F64, 0, NULL),
+                   .grad = tensor_wrap(&wg, TENSOR_F64, 0, NULL)};
     return ag_leaf(t, &wv, &leaf);
 }
 
