@@ -3,7 +3,8 @@
 
 #include <math.h>
 #include <stddef.h>
-#include <string.h>
+
+#include "tensor/kernels.h"
 
 /* ---- data types ---- */
 
@@ -72,36 +73,10 @@ Tensor tensor_wrap(void *data, TensorDtype dtype, int ndim, const int64_t *shape
     return x;
 }
 
-/* Adds one to the last index that can take it; false after the last element. */
-static bool next_index(const Tensor *x, int64_t *index) {
-    for (int d = x->ndim; d-- > 0;) {
-        if (++index[d] < x->shape[d]) return true;
-        index[d] = 0;
-    }
-    return false;
-}
-
-static char *element(const Tensor *x, const int64_t *index) {
-    int64_t offset = 0;
-    for (int d = 0; d < x->ndim; d++) offset += index[d] * x->stride[d];
-    return (char *)x->data + offset * (int64_t)tensor_dtype_size(x->dtype);
-}
-
 Tensor tensor_copy(TensorArena *a, const Tensor *x) {
     if (tensor_is_nil(x)) return tensor_nil();
     Tensor y = tensor_new(a, x->dtype, x->ndim, x->shape);
-    if (tensor_is_nil(&y) || tensor_numel(x) == 0) return y;
-    size_t size = tensor_dtype_size(x->dtype);
-    if (tensor_is_contiguous(x)) {
-        memcpy(y.data, x->data, (size_t)tensor_numel(x) * size);
-        return y;
-    }
-    int64_t index[TENSOR_MAX_DIMS] = {0};
-    char *to = y.data;
-    do {
-        memcpy(to, element(x, index), size);
-        to += size;
-    } while (next_index(x, index));
+    if (!tensor_is_nil(&y)) tensor_convert(&y, x);
     return y;
 }
 
