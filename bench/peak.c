@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "bench/blis_peak.h"
 #include "bench/fma.h"
 #include "bench/measure.h"
 #include "tensor/gemm.h"
@@ -45,10 +46,11 @@ static bool product_init(Product *p, int64_t size) {
     return true;
 }
 
-static double try_product(Product *p) {
+static double try_product(Product *p, bool blis) {
     double start = bench_seconds();
-    if (!tensor_gemm(1, &p->a, &p->b, 0, &p->c, p->arena)) return 0;
-    return 2e-9 * pow((double)p->c.shape[0], 3) / (bench_seconds() - start);
+    bool ok = blis ? bench_blis_product(&p->a, &p->b, &p->c)
+                   : tensor_gemm(1, &p->a, &p->b, 0, &p->c, p->arena);
+    return ok ? 2e-9 * pow((double)p->c.shape[0], 3) / (bench_seconds() - start) : 0;
 }
 
 BenchPeaks bench_peaks(double budget) {
@@ -58,7 +60,8 @@ BenchPeaks bench_peaks(double budget) {
     double start = bench_seconds();
     do {
         for (int i = 0; i < FMA_TRIES; i++) best.fma = fmax(best.fma, try_fma());
-        if (made) best.gemm = fmax(best.gemm, try_product(&product));
+        if (made) best.gemm = fmax(best.gemm, try_product(&product, false));
+        if (made) best.blis = fmax(best.blis, try_product(&product, true));
     } while (bench_seconds() - start < budget);
     tensor_arena_free(product.arena);
     return best;

@@ -7,11 +7,12 @@
 typedef struct {
     double fma;  /* multiply-adds in registers: the ceiling */
     double gemm; /* tensor_gemm of square matrices of size gemm_size */
+    double blis; /* BLIS's own product of the same, on one thread */
     int64_t gemm_size;
 } BenchPeaks;
 
-/* Measures for about `budget` seconds; of several tries the fastest counts.  gemm stays 0 when out
- * of memory. */
+/* Measures for about `budget` seconds; of several tries the fastest counts.  gemm and blis
+ * stay 0 when out of memory, blis also without BLIS. */
 BenchPeaks bench_peaks(double budget);
 
 #endif

@@ -9,8 +9,9 @@ void bench_report_head(const BenchPeaks *peaks) {
     printf("instruction set %s, gemm %s, threads %d\n", tensor_isa_name(tensor_isa()),
            tensor_gemm_config(), tensor_threads());
     if (peaks->fma > 0)
-        printf("peaks of this run in GFLOP/s: multiply-adds %.1f, product of size %d %.1f\n",
-               peaks->fma, (int)peaks->gemm_size, peaks->gemm);
+        printf("peaks of this run in GFLOP/s: multiply-adds %.1f, product of size %d %.1f "
+               "(BLIS's own on one thread %.1f)\n",
+               peaks->fma, (int)peaks->gemm_size, peaks->gemm, peaks->blis);
     printf("%-24s %10s %10s %6s %8s %5s %9s %8s\n", "case", "ms median", "ms min", "n", "GFLOP/s",
            "peak", "tokens/s", "RSS MiB");
 }
@@ -54,12 +55,12 @@ static json_t *number(double x) { return x > 0 ? json_real(x) : json_null(); }
 static json_t *as_json(const BenchCase *c, const BenchResult *r, const Rates *rate,
                        const BenchPeaks *peaks) {
     json_t *j = json_pack(
-        "{s:s, s:i, s:f, s:f, s:i, s:o, s:o, s:f, s:o, s:s, s:s, s:o, s:o}", "case", c->name,
+        "{s:s, s:i, s:f, s:f, s:i, s:o, s:o, s:f, s:o, s:s, s:s, s:o, s:o, s:o}", "case", c->name,
         "threads", tensor_threads(), "ms_median", 1e3 * r->timing.median, "ms_min",
         1e3 * r->timing.minimum, "n", r->timing.n, "gflops", number(rate->gflops), "peak_share",
         number(rate->peak_share), "rss_mib", rate->rss_mib, "tokens_per_s",
         number(rate->tokens_per_s), "isa", tensor_isa_name(tensor_isa()), "gemm",
-        tensor_gemm_config(), "fma_peak", number(peaks->fma), "gemm_peak", number(peaks->gemm));
+        tensor_gemm_config(), "fma_peak", number(peaks->fma), "gemm_peak", number(peaks->gemm), "blis_peak", number(peaks->blis));
     if (j && r->more && json_object_update(j, r->more) != 0) {
         json_decref(j);
         j = NULL;

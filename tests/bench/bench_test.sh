@@ -7,7 +7,7 @@ bench=$(realpath "$1")
 . "$(dirname "$0")/../examples/checks.sh"
 
 keys='case threads ms_median ms_min n gflops peak_share rss_mib tokens_per_s isa gemm fma_peak
-    gemm_peak'
+    gemm_peak blis_peak'
 
 # line KEY: its value in the first line of JSON.
 line() { grep -m 1 '^{' out | sed -nE "s/.*\"$1\": \"?([^,\"}]*).*/\1/p"; }
