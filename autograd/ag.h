@@ -521,8 +521,18 @@ typedef struct {
  * Label smoothing: C. Szegedy and others, Rethinking the Inception Architecture for Computer
  * Vision, CVPR 2016, section 7. */
 AgVar ag_cross_entropy(AgVar logits, AgVar target, const AgCrossEntropyOptions *options);
-/* The same from log-probabilities lp [.., V] and classes: -w[target] lp[target].  Gradient: -w g
- * at the target, 0 elsewhere; weight likewise.  Fails: as above; label_smoothing is not 0. */
+/* ag_cross_entropy(ag_linear(x, weight, bias), target, options), for the output layer of a model
+ * with many classes: x [.., H], weight [V, H], bias [V] or {0}, target [..] (or [.., V]).  The
+ * logits are kept once, as their gradients; without gradients, a block of rows at a time.
+ * Gradient: with d = softmax(logits) - q in each row, g its part in the result (over the count
+ * for a mean) and sums over all rows, x g d weight; weight sum g d^T x; bias sum g d.
+ * With class weights, or probabilities as targets, it is the two ops.
+ * Fails: as they do. */
+AgVar ag_linear_cross_entropy(AgVar x, AgVar weight, AgVar bias, AgVar target,
+                              const AgCrossEntropyOptions *options);
+/* ag_cross_entropy from log-probabilities lp [.., V] and classes: -w[target] lp[target].
+ * Gradient: -w g at the target, 0 elsewhere; weight likewise.  Fails: as there; label_smoothing is
+ * not 0. */
 AgVar ag_nll_loss(AgVar log_probs, AgVar target, const AgCrossEntropyOptions *options);
 
 /* Of each element, with d = x - target.  Gradient: dloss/dd to x, minus that to target.

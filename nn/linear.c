@@ -21,3 +21,10 @@ AgVar nn_linear(const NnLinear *m, AgVar x) {
     if (!nn_layer_ready(x.tape, x, "linear: x")) return (AgVar){x.tape, 0, 0};
     return ag_linear(x, nn_var(x.tape, m->weight), nn_layer_var(x.tape, m->bias));
 }
+
+AgVar nn_linear_cross_entropy(const NnLinear *m, AgVar x, AgVar target,
+                              const AgCrossEntropyOptions *options) {
+    if (!nn_layer_ready(x.tape, x, "linear_cross_entropy: x")) return (AgVar){x.tape, 0, 0};
+    return ag_linear_cross_entropy(x, nn_var(x.tape, m->weight), nn_layer_var(x.tape, m->bias),
+                                   target, options);
+}

@@ -30,6 +30,10 @@ NnLinear nn_linear_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
  * Gradient: g W for x, g^T x for W, g summed over all axes but the last for b.
  * Fails (the tape's error): the last size of x is not I, dtypes differ. */
 AgVar nn_linear(const NnLinear *m, AgVar x);
+/* ag_cross_entropy(nn_linear(m, x), target, options) with less memory and time: see
+ * ag_linear_cross_entropy.  For the output layer of a model.   x [.., I], target I64 [..] */
+AgVar nn_linear_cross_entropy(const NnLinear *m, AgVar x, AgVar target,
+                              const AgCrossEntropyOptions *options);
 
 #ifdef __cplusplus
 }

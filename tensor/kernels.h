@@ -258,6 +258,12 @@ void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x
 void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tensor *lse,
                                    const Tensor *target, int64_t ignore, double smoothing,
                                    const Tensor *scale);
+/* Both at once, of the logits x + bias (bias [V]; NULL: x), which take their own gradients' place:
+ * x[n, v] becomes dloss[n] / dx[n, v] as above for a scale of 1, or with gradient false something
+ * undefined.  x and bias contiguous.  Rows are shared among threads. */
+void tensor_cross_entropy_in_place(const Tensor *loss, const Tensor *x, const Tensor *bias,
+                                   const Tensor *target, int64_t ignore, double smoothing,
+                                   bool gradient);
 
 #ifdef __cplusplus
 }

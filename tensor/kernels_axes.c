@@ -7,6 +7,7 @@
 
 #include "tensor/kernels.h"
 #include "tensor/kernels_table.h"
+#include "tensor/parallel.h"
 #include "tensor/strided.h"
 
 /* ---- reductions ----
@@ -523,12 +524,14 @@ typedef struct {
     double max, log_sum;
 } LogSumExp;
 
+static LogSumExp log_sum_exp_of(double max, double sum) {
+    return (LogSumExp){max, isfinite(max) ? log(sum) : 0};
+}
+
 static LogSumExp log_sum_exp(const TensorKernels *k, int64_t n, const void *x, int64_t stride) {
-    LogSumExp r;
-    double sum;
-    k->max_sumexp(n, x, stride, &r.max, &sum);
-    r.log_sum = isfinite(r.max) ? log(sum) : 0;
-    return r;
+    double max, sum;
+    k->max_sumexp(n, x, stride, &max, &sum);
+    return log_sum_exp_of(max, sum);
 }
 
 void tensor_logsumexp(const Tensor *y, const Tensor *x, int axis) {
@@ -573,6 +576,18 @@ static bool is_lse(const Tensor *t, int64_t n) {
 /* logsumexp - x, in this order, so that the small log_sum survives a large max. */
 static double below(LogSumExp r, double x) { return (r.max - x) + r.log_sum; }
 
+/* The loss of a row with this logit at its target and this mean of all (read with smoothing). */
+static double row_loss(LogSumExp r, double at_target, double mean, double smoothing) {
+    const double loss = below(r, at_target);
+    return smoothing == 0 ? loss : (1 - smoothing) * loss + smoothing * below(r, mean);
+}
+
+/* Its derivative in that logit: exp - 1 without cancellation for a target that is nearly certain.
+ * each is the part of q that every class has. */
+static double target_slope(LogSumExp r, double at_target, double smoothing, double each) {
+    return expm1((at_target - r.max) - r.log_sum) + smoothing - each;
+}
+
 void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
                           const Tensor *target, int64_t ignore, double smoothing) {
     const TensorKernels *k = tensor_kernels(x->dtype);
@@ -588,11 +603,9 @@ void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x
         double l = 0;
         if (t != ignore) {
             assert(t >= 0 && t < v);
-            l = below(r, real_at(x->dtype, entry(x, row, t)));
-            if (smoothing != 0) {
-                const double mean = k->sum_run(v, row, x->stride[1]) / (double)v;
-                l = (1 - smoothing) * l + smoothing * below(r, mean);
-            }
+            const double mean =
+                smoothing == 0 ? 0 : k->sum_run(v, row, x->stride[1]) / (double)v;
+            l = row_loss(r, real_at(x->dtype, entry(x, row, t)), mean, smoothing);
         }
         double *saved = (double *)lse->data + 2 * i;
         saved[0] = r.max;
@@ -627,18 +640,75 @@ void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tens
         assert(t >= 0 && t < v);
         const double c = real_at(x->dtype, element(scale, i));
         const double *saved = (const double *)lse->data + 2 * i;
-        /* exp - 1 without cancellation for a target that is nearly certain; read
-         * before the row is written, as dx may be x */
+        const LogSumExp r = {saved[0], saved[1]};
         const double each = smoothing / (double)v;
-        const double at_target =
-            expm1((real_at(x->dtype, entry(x, row, t)) - saved[0]) - saved[1]) + smoothing - each;
-        k->exp_scaled(v, dx_row, dx->stride[1], row, x->stride[1], saved[0], c * exp(-saved[1]));
+        /* read before the row is written, as dx may be x */
+        const double slope =
+            target_slope(r, real_at(x->dtype, entry(x, row, t)), smoothing, each);
+        k->exp_scaled(v, dx_row, dx->stride[1], row, x->stride[1], r.max, c * exp(-r.log_sum));
         if (smoothing != 0) {
             k->affine(v, (void *[]){dx_row, dx_row}, (int64_t[]){dx->stride[1], dx->stride[1]},
                       &(TensorAffine){1, -c * each});
         }
-        put(&to, entry(dx, dx_row, t), c * at_target);
+        put(&to, entry(dx, dx_row, t), c * slope);
     }
+}
+
+enum { IN_PLACE_ELEMENTS = 1 << 15 }; /* of a thread's share of the rows: some 20 us */
+
+typedef struct {
+    const Tensor *loss, *x, *target;
+    const void *bias;
+    int64_t ignore;
+    double smoothing;
+    bool gradient;
+} InPlace;
+
+/* The row becomes exp(x - max), and that, with the gradient, what belongs there: three passes over
+ * memory that is in the cache. */
+static double row_in_place(const InPlace *o, char *row, int64_t t) {
+    const Target to = {.dtype = o->x->dtype};
+    const TensorKernels *k = tensor_kernels(to.dtype);
+    const int64_t v = o->x->shape[1];
+    const double max = k->add_max(v, row, o->bias);
+    const double at_target = real_at(to.dtype, entry(o->x, row, t));
+    const double mean = o->smoothing == 0 ? 0 : k->sum_run(v, row, 1) / (double)v;
+    const LogSumExp r = log_sum_exp_of(max, k->exp_sum(v, row, max));
+    if (o->gradient) {
+        const double each = o->smoothing / (double)v;
+        k->affine(v, (void *[]){row, row}, (int64_t[]){1, 1},
+                  &(TensorAffine){exp(-r.log_sum), -each});
+        put(&to, entry(o->x, row, t), target_slope(r, at_target, o->smoothing, each));
+    }
+    return row_loss(r, at_target, mean, o->smoothing);
+}
+
+static void rows_in_place(int64_t begin, int64_t end, void *context) {
+    const InPlace *o = context;
+    const Target to = {.dtype = o->x->dtype};
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t t = *(const int64_t *)element(o->target, i);
+        char *row = element(o->x, i);
+        double loss = 0;
+        if (t != o->ignore) {
+            assert(t >= 0 && t < o->x->shape[1]);
+            loss = row_in_place(o, row, t);
+        } else if (o->gradient) {
+            fill_row(o->x, row, 0);
+        }
+        put(&to, element(o->loss, i), loss);
+    }
+}
+
+void tensor_cross_entropy_in_place(const Tensor *loss, const Tensor *x, const Tensor *bias,
+                                   const Tensor *target, int64_t ignore, double smoothing,
+                                   bool gradient) {
+    assert(x->ndim == 2 && tensor_is_contiguous(x));
+    const int64_t n = x->shape[0], v = x->shape[1];
+    assert(is_row_vector(loss, x->dtype, n) && is_row_vector(target, TENSOR_I64, n));
+    assert(bias == NULL || (is_row_vector(bias, x->dtype, v) && tensor_is_contiguous(bias)));
+    InPlace o = {loss, x, target, bias != NULL ? bias->data : NULL, ignore, smoothing, gradient};
+    tensor_parallel(n, IN_PLACE_ELEMENTS / (v + 1) + 1, rows_in_place, &o);
 }
 
 /* ---- layer normalisation ---- */

@@ -95,6 +95,10 @@ typedef struct {
 
     /* *max = m = max x and *sum = sum of exp(x - m), NaN where m is not finite. */
     void (*max_sumexp)(int64_t n, const void *x, int64_t stride, double *max, double *sum);
+    /* The same in two steps over a contiguous x: x += b (NULL: 0), for the max; x = exp(x - m), for
+     * the sum. */
+    double (*add_max)(int64_t n, void *x, const void *b);
+    double (*exp_sum)(int64_t n, void *x, double max);
     void (*softmax)(int64_t n, void *y, int64_t y_stride, const void *x, int64_t x_stride);
     void (*log_softmax)(int64_t n, void *y, int64_t y_stride, const void *x, int64_t x_stride);
 

@@ -1,17 +1,21 @@
 /* cross_entropy, of classes and of probabilities; nll_loss. */
 #include <math.h>
 
-#include "autograd/ops/ops.h"
+#include "autograd/ops/cross_entropy.h"
 
 /* ---- targets that are classes ---- */
 
-/* Is x [.., V] and target [..], and the ignored index one that a double holds? */
-static bool classes_fit(AgCall *c, const char *what, int64_t ignore) {
+int64_t ag_ignored_index(const AgCrossEntropyOptions *o) {
+    return o->has_ignore_index ? o->ignore_index : AG_IGNORE_INDEX;
+}
+
+/* Is x [.., n] and target [..], are there classes, and does a double hold the ignored index? */
+static bool classes_fit(AgCall *c, const char *what, int64_t V, int64_t ignore) {
     const Tensor *x = c->in[0], *target = c->in[1];
     bool fits = x->ndim == target->ndim + 1;
     for (int d = 0; d < target->ndim && fits; d++) fits = x->shape[d] == target->shape[d];
-    if (!fits) return ag_call_fail(c, "wants %s [.., V] and targets [..]", what);
-    if (x->shape[x->ndim - 1] == 0) return ag_call_fail(c, "no classes");
+    if (!fits) return ag_call_fail(c, "wants %s and targets [..]", what);
+    if (V == 0) return ag_call_fail(c, "no classes");
     if (ignore > (int64_t)1 << 53 || ignore < -((int64_t)1 << 53))
         return ag_call_fail(c, "ignore_index %lld is beyond 2^53", (long long)ignore);
     return true;
@@ -24,7 +28,8 @@ static AgVar is_ignored(AgVar target, int64_t ignore) {
 /* ---- nll_loss: -x[target] of each row ---- */
 
 static bool nll_shape(AgCall *c) {
-    return classes_fit(c, "log-probabilities", *(const int64_t *)c->options) &&
+    return classes_fit(c, "log-probabilities [.., V]", ag_vector_size(c->in[0], -1),
+                       *(const int64_t *)c->options) &&
            ag_out_like(c, 0, c->in[1]);
 }
 
@@ -79,27 +84,25 @@ const AgOp ag_op_nll_loss = {"nll_loss", "-x[target]", "fi:f",      nll_shape,  
 /* ---- cross_entropy: logsumexp(x) - x[target], in two passes over the logits forward and one
  * back; the probabilities are never stored. ---- */
 
-typedef struct {
-    AgReduction reduction;
-    int64_t ignore;
-    double smoothing;
-} Options;
-
 /* For the gradient: logsumexp of each row as two numbers, and how many targets count. */
 typedef struct {
     Tensor lse;
     double count;
 } Saved;
 
-static bool shape(AgCall *c) {
-    const Options *o = c->options;
-    if (!classes_fit(c, "logits", o->ignore)) return false;
+bool ag_class_loss_shape(AgCall *c, const char *what, int64_t V) {
+    const AgClassLoss *o = c->options;
+    if (!classes_fit(c, what, V, o->ignore)) return false;
     if (!(o->smoothing >= 0 && o->smoothing <= 1))
         return ag_call_fail(c, "label_smoothing %g is outside 0..1", o->smoothing);
     if (o->reduction != AG_MEAN && o->reduction != AG_SUM && o->reduction != AG_NONE)
         return ag_call_fail(c, "unknown reduction %d", (int)o->reduction);
     const Tensor *target = c->in[1];
     return ag_out_shape(c, 0, o->reduction == AG_NONE ? target->ndim : 0, target->shape);
+}
+
+static bool shape(AgCall *c) {
+    return ag_class_loss_shape(c, "logits [.., V]", ag_vector_size(c->in[0], -1));
 }
 
 /* logits as [rows, V] and targets as [rows]. */
@@ -116,8 +119,20 @@ static double count_targets(const Tensor *target, int64_t ignore) {
     return (double)count;
 }
 
+double ag_class_loss_reduce(AgCall *c, const Tensor *loss, const Tensor *target) {
+    const AgClassLoss *o = c->options;
+    double count = count_targets(target, o->ignore);
+    Tensor y = tensor_wrap(c->out[0].data, loss->dtype, 1,
+                           o->reduction == AG_NONE ? loss->shape : (int64_t[]){1});
+    if (o->reduction == AG_NONE) tensor_convert(&y, loss);
+    else tensor_sum(&y, loss);
+    if (o->reduction == AG_MEAN) tensor_affine(&y, &y, 1 / count, 0);
+    /* 0 times infinity: the mean of no target is NaN. */
+    return count;
+}
+
 static bool value(AgCall *c) {
-    const Options *o = c->options;
+    const AgClassLoss *o = c->options;
     int64_t V = c->in[0]->shape[c->in[0]->ndim - 1];
     if (!ag_call_index(c, 1, V, &o->ignore)) return false;
     Tensor x = ag_call_contiguous(c, c->in[0]), target = ag_call_contiguous(c, c->in[1]);
@@ -130,20 +145,13 @@ static bool value(AgCall *c) {
     Tensor loss = ag_call_tensor(c, false, x.dtype, 1, target1.shape);
     if (tensor_is_nil(&saved->lse) || tensor_is_nil(&loss)) return false;
     tensor_cross_entropy(&loss, &saved->lse, &x2, &target1, o->ignore, o->smoothing);
-    saved->count = count_targets(&target1, o->ignore);
+    saved->count = ag_class_loss_reduce(c, &loss, &target1);
     c->saved = saved;
-
-    Tensor y = tensor_wrap(c->out[0].data, x.dtype, 1,
-                           o->reduction == AG_NONE ? target1.shape : (int64_t[]){1});
-    if (o->reduction == AG_NONE) tensor_convert(&y, &loss);
-    else tensor_sum(&y, &loss);
-    if (o->reduction == AG_MEAN) tensor_affine(&y, &y, 1 / saved->count, 0);
-    /* 0 times infinity: the mean of no target is NaN. */
     return true;
 }
 
 static bool vjp(AgVjp *v) {
-    const Options *o = v->options;
+    const AgClassLoss *o = v->options;
     const Saved *saved = v->saved;
     AgVar x = ag_contiguous(v->in[0]), target = ag_contiguous(v->in[1]);
     AgVar scale = v->gout[0];
@@ -162,7 +170,7 @@ static bool vjp(AgVjp *v) {
 
 static bool compose(AgTape *t, int n_in, const AgVar *in, const void *options, AgVar *out) {
     (void)t;
-    const Options *o = options;
+    const AgClassLoss *o = options;
     AgVar log_p = ag_log_softmax(in[0], -1), ignored = is_ignored(in[1], o->ignore);
     AgVar loss = ag_apply1(&ag_op_nll_loss, n_in, (AgVar[]){log_p, in[1]}, &o->ignore,
                            sizeof o->ignore);
@@ -179,7 +187,7 @@ static bool compose(AgTape *t, int n_in, const AgVar *in, const void *options, A
     return ag_ok(loss);
 }
 
-#define CLASSES(reduction, ignore, smoothing) AG_WITH(Options, reduction, ignore, smoothing)
+#define CLASSES(reduction, ignore, smoothing) AG_WITH(AgClassLoss, reduction, ignore, smoothing)
 static const AgSample samples[] = {
     {"mean", 2, {AG_IN(-2, 2, 6, 5), AG_IN(0, 5, 6)}, CLASSES(AG_MEAN, -100, 0), NULL},
     {"some ignored", 2, {AG_IN(-2, 2, 3, 4, 3), AG_IN(0, 3, 3, 4)}, CLASSES(AG_MEAN, 1, 0), NULL},
@@ -311,11 +319,7 @@ static AgVar reduce_weighted(AgVar loss, AgVar w, AgReduction reduction, const c
     return ag_div(ag_sum(loss, AG_ALL_AXES, false), ag_sum(w, AG_ALL_AXES, false));
 }
 
-static int64_t ignored_by(const AgCrossEntropyOptions *o) {
-    return o->has_ignore_index ? o->ignore_index : AG_IGNORE_INDEX;
-}
-
-static AgVar cross_entropy_rows(AgVar x, AgVar target, const Options *o) {
+static AgVar cross_entropy_rows(AgVar x, AgVar target, const AgClassLoss *o) {
     return ag_apply1(&ag_op_cross_entropy, 2, (AgVar[]){x, target}, o, sizeof *o);
 }
 
@@ -324,9 +328,9 @@ static AgVar probs_rows(AgVar x, AgVar q) {
 }
 
 static AgVar weighted_cross_entropy(AgVar x, AgVar target, const AgCrossEntropyOptions *o) {
-    int64_t ignore = ignored_by(o);
+    int64_t ignore = ag_ignored_index(o);
     double e = o->label_smoothing;
-    AgVar loss = cross_entropy_rows(x, target, &(Options){AG_NONE, ignore, 0});
+    AgVar loss = cross_entropy_rows(x, target, &(AgClassLoss){AG_NONE, ignore, 0});
     if (!ag_ok(loss) || !weights_fit("cross_entropy", x, o->weight)) return ag_none(x);
     AgVar w = weights_of(target, o->weight, ignore);
     loss = ag_mul(loss, w);
@@ -355,7 +359,7 @@ AgVar ag_cross_entropy(AgVar logits, AgVar target, const AgCrossEntropyOptions *
     AgCrossEntropyOptions o = {0};
     if (options) o = *options;
     bool probs = ag_ok(logits) && ag_ok(target) && tensor_dtype_is_float(ag_dtype(target));
-    Options plain = {o.reduction, ignored_by(&o), o.label_smoothing};
+    AgClassLoss plain = {o.reduction, ag_ignored_index(&o), o.label_smoothing};
     if (!probs && !o.weight.tape) return cross_entropy_rows(logits, target, &plain);
     if (logits.tape && !(o.label_smoothing >= 0 && o.label_smoothing <= 1))
         return ag_fail(logits.tape, "cross_entropy: label_smoothing %g is outside 0..1",
@@ -367,7 +371,7 @@ AgVar ag_cross_entropy(AgVar logits, AgVar target, const AgCrossEntropyOptions *
 AgVar ag_nll_loss(AgVar log_probs, AgVar target, const AgCrossEntropyOptions *options) {
     AgCrossEntropyOptions o = {0};
     if (options) o = *options;
-    int64_t ignore = ignored_by(&o);
+    int64_t ignore = ag_ignored_index(&o);
     AgVar in[] = {log_probs, target};
     AgVar loss = ag_apply1(&ag_op_nll_loss, 2, in, &ignore, sizeof ignore);
     if (!ag_ok(loss)) return loss;

@@ -23,7 +23,8 @@ double lm_config_numel(const LmConfig *config) {
     return V * E + first + (double)(config->layers - 1) * other + V * (H + 1);
 }
 
-AgVar lm_model_forward(const LmModel *m, NnState *state, AgVar x) {
+/* What the output layer reads, [T, B, H]. */
+static AgVar features(const LmModel *m, NnState *state, AgVar x) {
     AgTape *t = x.tape;
     const int64_t shape[] = {m->config.layers, ag_dim(x, 1), m->config.hidden};
     NnLstmState s = {nn_state_load(state, t, "h", 3, shape),
@@ -34,5 +35,13 @@ AgVar lm_model_forward(const LmModel *m, NnState *state, AgVar x) {
     NnLstmOutput o = nn_lstm(&m->lstm, e, &s, NULL);
     nn_state_store(state, "h", o.hn);
     nn_state_store(state, "c", o.cn);
-    return nn_linear(&m->out, ag_dropout(o.y, m->config.dropout, 1));
+    return ag_dropout(o.y, m->config.dropout, 1);
+}
+
+AgVar lm_model_forward(const LmModel *m, NnState *state, AgVar x) {
+    return nn_linear(&m->out, features(m, state, x));
+}
+
+AgVar lm_model_loss(const LmModel *m, NnState *state, AgVar x, AgVar target) {
+    return nn_linear_cross_entropy(&m->out, features(m, state, x), target, NULL);
 }

@@ -40,5 +40,7 @@ double lm_config_numel(const LmConfig *config);
 /* x, I64 [T, B] -> logits [T, B, V].  The LSTM starts from `state` and leaves its last state
  * there. */
 AgVar lm_model_forward(const LmModel *m, NnState *state, AgVar x);
+/* Their mean cross entropy against target, I64 [T, B]. */
+AgVar lm_model_loss(const LmModel *m, NnState *state, AgVar x, AgVar target);
 
 #endif

@@ -33,8 +33,7 @@ static double mean_loss(const LmModel *m, NnState *state, AgTape *t, DataStream 
     int64_t tokens = 0;
     while (data_stream_next(s, &x, &y)) {
         ag_tape_reset(t);
-        AgVar logits = lm_model_forward(m, state, ag_input(t, &x));
-        AgVar loss = ag_cross_entropy(logits, ag_input(t, &y), NULL);
+        AgVar loss = lm_model_loss(m, state, ag_input(t, &x), ag_input(t, &y));
         if (!ag_ok(loss)) return NAN;
         total += ag_item(loss) * (double)tensor_numel(&y);
         tokens += tensor_numel(&y);
@@ -71,8 +70,7 @@ static double train_step(Trainer *r, const Tensor *x, const Tensor *y) {
     ag_tape_reset(t);
     ag_tape_rng(t, (uint64_t)o->seed, r->step++);
     nn_zero_grad(r->job->model->set);
-    AgVar logits = lm_model_forward(r->job->model, r->state, ag_input(t, x));
-    AgVar loss = ag_cross_entropy(logits, ag_input(t, y), NULL);
+    AgVar loss = lm_model_loss(r->job->model, r->state, ag_input(t, x), ag_input(t, y));
     if (!ag_backward(loss) || !isfinite(exp(ag_item(loss)))) return NAN;
     double max_norm = o->clip > 0 ? o->clip : INFINITY;
     return optim_step_clipped(r->optim, NULL, max_norm, NULL) ? ag_item(loss) : NAN;

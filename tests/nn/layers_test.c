@@ -44,6 +44,30 @@ Test(linear, computes_x_w_transposed_plus_b_over_any_leading_axes) {
     nn_params_free(set);
 }
 
+Test(linear, with_its_loss_in_one_op_is_the_two_ops) {
+    TensorArena *a = tensor_arena_new();
+    AgTape *t = ag_tape_new();
+    for (int no_bias = 0; no_bias < 2; no_bias++) {
+        NnParamSet *set = nn_params_new(TENSOR_F64, 1);
+        NnLinear m = nn_linear_make(set, "out", 3, 4, &(NnLinearOptions){.no_bias = no_bias});
+        const int64_t classes[] = {3, 0, 1, 3}, shape[] = {2, 2, 3};
+        Tensor x = random_tensor(a, 3, shape, 1);
+        Tensor y = tensor_wrap((void *)(uintptr_t)classes, TENSOR_I64, 2, shape);
+        AgVar in = ag_input(t, &x), target = ag_input(t, &y), g[2];
+        AgVar one = nn_linear_cross_entropy(&m, in, target, NULL);
+        AgVar two = ag_cross_entropy(nn_linear(&m, in), target, NULL);
+        cr_expect_float_eq(ag_item(one), ag_item(two), 1e-14);
+        cr_assert(ag_grad(one, (AgVar){0}, 1, &in, &g[0], false), "%s", ag_tape_error(t));
+        cr_assert(ag_grad(two, (AgVar){0}, 1, &in, &g[1], false), "%s", ag_tape_error(t));
+        for (int64_t e = 0; e < 12; e++)
+            cr_expect_float_eq(tensor_get(ag_value(g[0]), e), tensor_get(ag_value(g[1]), e), 1e-14);
+        ag_tape_reset(t);
+        nn_params_free(set);
+    }
+    ag_tape_free(t);
+    tensor_arena_free(a);
+}
+
 Test(linear, starts_as_pytorchs_or_as_told) {
     NnParamSet *set = nn_params_new(TENSOR_F64, 1);
     NnLinear m = nn_linear_make(set, "", 16, 50, NULL);
@@ -112,6 +136,10 @@ Test(layers, wrong_inputs_are_errors_on_the_tape) {
     AgVar stale = ag_scalar(t, TENSOR_F64, 1);
     ag_tape_reset(t);
     expect_error(t, nn_linear(&m, stale), "stale");
+    expect_error(t, nn_linear_cross_entropy(&m, stale, stale, NULL), "stale");
+    AgVar x = ag_full(t, TENSOR_F64, 2, (int64_t[]){2, 3}, 1);
+    AgVar three = ag_full(t, TENSOR_I64, 1, (int64_t[]){3}, 0);
+    expect_error(t, nn_linear_cross_entropy(&m, x, three, NULL), "targets [..]");
     expect_error(t, nn_embedding(&e, (AgVar){t, 0, 0}), "failed variable");
     cr_expect(!ag_ok(nn_linear(&m, (AgVar){0})) && !ag_ok(nn_dropout(&d, (AgVar){0})));
     cr_expect(ag_tape_ok(t));

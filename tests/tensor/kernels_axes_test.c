@@ -702,6 +702,48 @@ Test(kernels_axes, the_gradient_of_cross_entropy_may_take_the_place_of_the_logit
     tensor_arena_free(arena);
 }
 
+/* With several chunks and a tail; rows of x and bias are what the others get as their sum. */
+static void expect_in_place(TensorArena *arena, TensorDtype dtype, bool with_bias,
+                            double smoothing) {
+    const int64_t n = N, wide = 1100, shape[] = {n, wide};
+    Tensor x = random_tensor(arena, dtype, 2, shape, -6, 6);
+    Tensor bias = random_tensor(arena, dtype, 1, &wide, -2, 2);
+    Tensor target = random_tensor(arena, TENSOR_I64, 1, &n, 0, (double)wide);
+    Tensor logits = fresh(arena, dtype, 2, shape), dx = fresh(arena, dtype, 2, shape);
+    Tensor want = fresh(arena, dtype, 1, &n), loss = fresh(arena, dtype, 1, &n);
+    Tensor one = fresh(arena, dtype, 1, &n), lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){n, 2});
+    tensor_set(&target, 2, IGNORE);
+    tensor_set(&x, 4 * wide + 11, -INFINITY);
+    tensor_set(&x, 5 * wide + 12, 1e4);
+    tensor_set(&x, 6 * wide + 13, INFINITY);
+    tensor_set(&x, 7 * wide + 14, NAN);
+    tensor_fill(&one, 1);
+    if (with_bias) tensor_binary(TENSOR_ADD, &logits, &x, &bias);
+    else tensor_convert(&logits, &x);
+    Tensor again = fresh(arena, dtype, 2, shape);
+    tensor_convert(&again, &x);
+    tensor_cross_entropy(&want, &lse, &logits, &target, IGNORE, smoothing);
+    tensor_cross_entropy_backward(&dx, &logits, &lse, &target, IGNORE, smoothing, &one);
+    const Tensor *b = with_bias ? &bias : NULL;
+    tensor_cross_entropy_in_place(&loss, &x, b, &target, IGNORE, smoothing, true);
+    cr_expect_eq(first_difference(&loss, &want), -1, "%s loss", isa_and_dtype(dtype));
+    cr_expect_eq(first_difference(&x, &dx), -1, "%s gradient", isa_and_dtype(dtype));
+    tensor_fill(&loss, 7);
+    tensor_cross_entropy_in_place(&loss, &again, b, &target, IGNORE, smoothing, false);
+    cr_expect_eq(first_difference(&loss, &want), -1, "%s loss alone", isa_and_dtype(dtype));
+}
+
+Test(kernels_axes, cross_entropy_in_place_has_the_bits_of_loss_and_gradient) {
+    TensorArena *arena = tensor_arena_new();
+    FOR_EACH_ISA(isa) {
+        FOR_EACH_FLOAT(dtype) {
+            for (int k = 0; k < 4; k++) expect_in_place(arena, dtype, k % 2, k / 2 * .25);
+        }
+        tensor_arena_reset(arena);
+    }
+    tensor_arena_free(arena);
+}
+
 /* The loss of a target far ahead is about exp(-gap), far below the unit of the logits. */
 Test(kernels_axes, the_loss_of_a_nearly_certain_target_keeps_its_digits) {
     const double logits[] = {1000, 980};

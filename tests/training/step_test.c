@@ -63,8 +63,7 @@ static double step(Trainer *m, int number) {
     NnLstmState s = {nn_state_load(m->state, t, "h", 3, shape),
                      nn_state_load(m->state, t, "c", 3, shape)};
     NnLstmOutput o = nn_lstm(&m->lstm, nn_embedding(&m->embedding, ag_input(t, &x)), &s, NULL);
-    AgVar logits = nn_linear(&m->out, ag_dropout(o.y, .3, 1));
-    AgVar loss = ag_cross_entropy(logits, ag_input(t, &y), NULL);
+    AgVar loss = nn_linear_cross_entropy(&m->out, ag_dropout(o.y, .3, 1), ag_input(t, &y), NULL);
     cr_assert(ag_backward(loss), "%s", ag_tape_error(t));
     cr_assert(optim_step_clipped(m->optim, NULL, .25, &m->norm), "%s", optim_error(m->optim));
     nn_state_store(m->state, "h", o.hn);
