@@ -12,7 +12,6 @@
 #include "nn/linear.h"
 #include "nn/lstm.h"
 #include "nn/state.h"
-#include "optim/clip.h"
 #include "optim/optim.h"
 #include "tensor/rng.h"
 
@@ -81,12 +80,11 @@ static AgVar hidden(Trainer *m, AgVar x) {
 }
 
 static AgVar loss_of(const Trainer *m, AgVar h, AgVar target) {
-    return ag_cross_entropy(nn_linear(&m->out, h), target, NULL);
+    return nn_linear_cross_entropy(&m->out, h, target, NULL);
 }
 
 static bool update(Trainer *m) {
-    optim_clip_grad_norm(nn_params_grads(m->set), m->c->clip);
-    return optim_step(m->optim, NULL);
+    return optim_step_clipped(m->optim, NULL, m->c->clip, NULL);
 }
 
 static bool train_step(void *trainer) {
