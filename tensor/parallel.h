@@ -20,7 +20,7 @@ extern "C" {
 
 /* How many threads share the work, the caller counted. */
 int tensor_threads(void);
-/* Takes another number; while no other thread computes.
+/* Takes another number; while no other thread computes.  Threads beyond it stay and sleep.
  * Fails (false, nothing changed): n is not in 1..TENSOR_MAX_THREADS. */
 bool tensor_threads_set(int n);
 /* NULL, or one line on why UNROLL_THREADS was not followed. */
@@ -34,6 +34,11 @@ const char *tensor_threads_warning(void);
  * under way, runs all ranges on the calling thread; and so does a call of one range. */
 void tensor_parallel(int64_t n, int64_t grain,
                      void (*run)(int64_t begin, int64_t end, void *context), void *context);
+
+/* The same where a number takes one thread about `ns` nanoseconds: ranges of equal length, as few
+ * as suit the load of many threads, each long enough to be worth sharing; or one range. */
+void tensor_parallel_work(int64_t n, double ns,
+                          void (*run)(int64_t begin, int64_t end, void *context), void *context);
 
 #ifdef __cplusplus
 }
