@@ -100,6 +100,22 @@ Test(parallel, another_thread_takes_part) {
     }
 }
 
+static atomic_int done;
+
+static void be_slow_on_another_thread(int64_t begin, int64_t end, void *context) {
+    wait_for_another_thread(begin, end, context);
+    if (!pthread_equal(pthread_self(), ((Threads *)context)->main)) pause_ms(20);
+    atomic_fetch_add(&done, 1);
+}
+
+Test(parallel, a_call_returns_when_the_last_range_is_done) {
+    Threads t = {.main = pthread_self()};
+    tensor_threads_set(2);
+    tensor_parallel(2, 1, be_slow_on_another_thread, &t);
+    cr_expect(atomic_load(&t.other));
+    cr_expect_eq(atomic_load(&done), 2);
+}
+
 static void note_another_thread(int64_t begin, int64_t end, void *context) {
     Threads *t = context;
     (void)begin, (void)end;
