@@ -6,6 +6,7 @@
 
 #include "tensor/isa.h"
 #include "tensor/kernels_table.h"
+#include "tensor/parallel.h"
 #include "tensor/strided.h"
 
 /* ---- dispatch ---- */
@@ -51,8 +52,11 @@ static bool is_apart_or_same(const Tensor *y, const Tensor *x) {
     return x->dtype == y->dtype;
 }
 
+/* Nanoseconds that an element takes, roughly: threads share what is worth it. */
+static const double CHEAP = .25, FUNCTION = 1, POWER = 4;
+
 /* t[0] is the result, the others broadcast to it. */
-static void elementwise(TensorRun *run, const void *options, int operands,
+static void elementwise(TensorRun *run, const void *options, double ns, int operands,
                         const Tensor *const *t) {
     void *p[TENSOR_MAX_OPERANDS];
     TensorLoops l;
@@ -62,32 +66,55 @@ static void elementwise(TensorRun *run, const void *options, int operands,
         p[i] = t[i]->data;
     }
     tensor_loops_sort(&l);
-    tensor_loops_run(&l, p, run, options);
+    tensor_loops_share(&l, p, run, options, ns);
 }
 
 /* ---- arithmetic ---- */
 
+static double cost_of_unary(TensorUnary f) {
+    switch (f) {
+    case TENSOR_NEG:
+    case TENSOR_SQRT:
+    case TENSOR_SQUARE:
+    case TENSOR_RECIPROCAL:
+    case TENSOR_RSQRT:
+    case TENSOR_RELU:
+    case TENSOR_ABS:
+    case TENSOR_SIGN:
+        return CHEAP;
+    default:
+        return FUNCTION;
+    }
+}
+
 void tensor_unary(TensorUnary f, const Tensor *y, const Tensor *x) {
     assert((int)f >= 0 && f < TENSOR_UNARY_COUNT && x->dtype == y->dtype);
-    elementwise(tensor_kernels(y->dtype)->unary[f], NULL, 2, (const Tensor *[]){y, x});
+    elementwise(tensor_kernels(y->dtype)->unary[f], NULL, cost_of_unary(f), 2,
+                (const Tensor *[]){y, x});
 }
 
 void tensor_binary(TensorBinary f, const Tensor *y, const Tensor *a, const Tensor *b) {
     assert((int)f >= 0 && f < TENSOR_BINARY_COUNT);
     assert(a->dtype == y->dtype && b->dtype == y->dtype);
-    elementwise(tensor_kernels(y->dtype)->binary[f], NULL, 3, (const Tensor *[]){y, a, b});
+    const double ns = f == TENSOR_POW || f == TENSOR_LOGADDEXP ? POWER : CHEAP;
+    elementwise(tensor_kernels(y->dtype)->binary[f], NULL, ns, 3, (const Tensor *[]){y, a, b});
 }
 
 void tensor_affine(const Tensor *y, const Tensor *x, double scale, double shift) {
     TensorAffine o = {.scale = scale, .shift = shift};
     assert(x->dtype == y->dtype);
-    elementwise(tensor_kernels(y->dtype)->affine, &o, 2, (const Tensor *[]){y, x});
+    elementwise(tensor_kernels(y->dtype)->affine, &o, CHEAP, 2, (const Tensor *[]){y, x});
+}
+
+static double cost_of_activation(TensorActivation f) {
+    return f == TENSOR_LEAKY_RELU || f == TENSOR_CLAMP ? CHEAP : 2 * FUNCTION;
 }
 
 void tensor_activation(TensorActivation f, const Tensor *y, const Tensor *x, double a, double b) {
     TensorActivationOptions o = {.a = a, .b = b};
     assert((int)f >= 0 && f < TENSOR_ACTIVATION_COUNT && x->dtype == y->dtype);
-    elementwise(tensor_kernels(y->dtype)->activation[f], &o, 2, (const Tensor *[]){y, x});
+    elementwise(tensor_kernels(y->dtype)->activation[f], &o, cost_of_activation(f), 2,
+                (const Tensor *[]){y, x});
 }
 
 void tensor_activation_backward(TensorActivation f, const Tensor *dx, const Tensor *g,
@@ -95,13 +122,13 @@ void tensor_activation_backward(TensorActivation f, const Tensor *dx, const Tens
     TensorActivationOptions o = {.a = a, .b = b};
     assert((int)f >= 0 && f < TENSOR_ACTIVATION_COUNT);
     assert(g->dtype == dx->dtype && x->dtype == dx->dtype);
-    elementwise(tensor_kernels(dx->dtype)->activation_backward[f], &o, 3,
+    elementwise(tensor_kernels(dx->dtype)->activation_backward[f], &o, cost_of_activation(f), 3,
                 (const Tensor *[]){dx, g, x});
 }
 
 void tensor_accumulate(const Tensor *y, const Tensor *x) {
     assert(x->dtype == y->dtype && !tensor_is_overlapping(y));
-    elementwise(tensor_kernels(y->dtype)->accumulate, NULL, 2, (const Tensor *[]){y, x});
+    elementwise(tensor_kernels(y->dtype)->accumulate, NULL, CHEAP, 2, (const Tensor *[]){y, x});
 }
 
 /* ---- runs that need no instruction set of their own ----
@@ -178,7 +205,7 @@ static TensorRun *compare_run(TensorCompare f, TensorDtype dtype) {
 void tensor_compare(TensorCompare f, const Tensor *y, const Tensor *a, const Tensor *b) {
     assert((int)f >= 0 && f < TENSOR_COMPARE_COUNT);
     assert(y->dtype == TENSOR_U8 && a->dtype == b->dtype);
-    elementwise(compare_run(f, a->dtype), NULL, 3, (const Tensor *[]){y, a, b});
+    elementwise(compare_run(f, a->dtype), NULL, CHEAP, 3, (const Tensor *[]){y, a, b});
 }
 
 RUN_2(and_u8, uint8_t, uint8_t, (a != 0) & (b != 0))
@@ -191,12 +218,12 @@ void tensor_logical(TensorLogical f, const Tensor *y, const Tensor *a, const Ten
         [TENSOR_AND] = and_u8, [TENSOR_OR] = or_u8, [TENSOR_XOR] = xor_u8};
     assert((int)f >= 0 && f < TENSOR_LOGICAL_COUNT);
     assert(y->dtype == TENSOR_U8 && a->dtype == TENSOR_U8 && b->dtype == TENSOR_U8);
-    elementwise(runs[f], NULL, 3, (const Tensor *[]){y, a, b});
+    elementwise(runs[f], NULL, CHEAP, 3, (const Tensor *[]){y, a, b});
 }
 
 void tensor_logical_not(const Tensor *y, const Tensor *x) {
     assert(y->dtype == TENSOR_U8 && x->dtype == TENSOR_U8);
-    elementwise(not_u8, NULL, 2, (const Tensor *[]){y, x});
+    elementwise(not_u8, NULL, CHEAP, 2, (const Tensor *[]){y, x});
 }
 
 /* ---- copies, conversions, choices ---- */
@@ -262,7 +289,8 @@ TensorRun *tensor_convert_run(TensorDtype to, TensorDtype from) {
 }
 
 void tensor_convert(const Tensor *y, const Tensor *x) {
-    elementwise(tensor_convert_run(y->dtype, x->dtype), NULL, 2, (const Tensor *[]){y, x});
+    elementwise(tensor_convert_run(y->dtype, x->dtype), NULL, CHEAP, 2,
+                (const Tensor *[]){y, x});
 }
 
 void tensor_fill(const Tensor *y, double value) {
@@ -309,29 +337,56 @@ void tensor_where(const Tensor *y, const Tensor *mask, const Tensor *a, const Te
                                        [TENSOR_I64] = where_i64,
                                        [TENSOR_U8] = where_u8};
     assert(mask->dtype == TENSOR_U8 && a->dtype == y->dtype && b->dtype == y->dtype);
-    elementwise(runs[y->dtype], NULL, 4, (const Tensor *[]){y, mask, a, b});
+    elementwise(runs[y->dtype], NULL, CHEAP, 4, (const Tensor *[]){y, mask, a, b});
 }
 
 /* ---- gates of recurrent layers ---- */
 
+enum { MOST_GATES = 16 }; /* operands */
+
+typedef struct {
+    int n_operands;
+    const Tensor *operands;
+    void (*run)(int64_t n, void *const *p);
+} Gates;
+
+static void gate_rows(int64_t begin, int64_t end, void *context) {
+    const Gates *g = context;
+    const int64_t size = (int64_t)tensor_dtype_size(g->operands->dtype);
+    void *p[MOST_GATES];
+    for (int k = 0; k < g->n_operands; k++) {
+        p[k] = (char *)g->operands[k].data + begin * g->operands[k].stride[0] * size;
+    }
+    for (int64_t i = begin; i < end; i++) {
+        g->run(g->operands->shape[1], p);
+        for (int k = 0; k < g->n_operands; k++) {
+            p[k] = (char *)p[k] + g->operands[k].stride[0] * size;
+        }
+    }
+}
+
+static double cost_of_gates(TensorGates f) {
+    switch (f) {
+    case TENSOR_LSTM_CELL:
+    case TENSOR_LSTM_COUPLED:
+    case TENSOR_LSTM_OUTPUT:
+    case TENSOR_GRU:
+    case TENSOR_RNN_TANH:
+        return FUNCTION;
+    default:
+        return 2 * CHEAP;
+    }
+}
+
 void tensor_gates(TensorGates f, int n_operands, const Tensor *operands) {
-    enum { MOST = 16 };
     const Tensor *first = operands;
     const int64_t rows = first->shape[0], n = first->shape[1];
-    const int64_t size = (int64_t)tensor_dtype_size(first->dtype);
-    void (*run)(int64_t, void *const *) = tensor_kernels(first->dtype)->gates[f];
-    void *p[MOST];
-    assert(n_operands <= MOST);
+    Gates g = {n_operands, operands, tensor_kernels(first->dtype)->gates[f]};
+    assert(n_operands <= MOST_GATES);
     for (int k = 0; k < n_operands; k++) {
         const Tensor *x = &operands[k];
         assert(x->ndim == 2 && x->dtype == first->dtype && x->shape[0] == rows);
         assert(x->shape[1] == n && (n < 2 || x->stride[1] == 1));
-        p[k] = x->data;
     }
-    for (int64_t i = 0; i < rows; i++) {
-        run(n, p);
-        for (int k = 0; k < n_operands; k++) {
-            p[k] = (char *)p[k] + operands[k].stride[0] * size;
-        }
-    }
+    tensor_parallel_work(rows, (double)n * cost_of_gates(f), gate_rows, &g);
 }

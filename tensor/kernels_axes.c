@@ -19,9 +19,21 @@
  * stride is faster than many short runs.
  *
  * Accumulators are emptied into totals after every PART terms: the error grows with
- * PART + n / PART, not with n.  The order depends on shape and strides alone. */
+ * PART + n / PART, not with n.  The order depends on shape and strides alone.
+ *
+ * Threads share the results: each is one thread's work. */
 
-enum { COLUMNS = 1024, PART = 128, SHORT_AXIS = 16 };
+enum {
+    COLUMNS = 1024,
+    PART = 128,
+    SHORT_AXIS = 16,
+    SHARES = 8,          /* blocks of columns that threads want, as long as each has */
+    LEAST_COLUMNS = 128, /* so many: cache lines one behind the other */
+};
+
+/* What an element takes, roughly; its exponential; a sum that waits for the one before; what is
+ * worth smaller blocks. */
+static const double ELEMENT_NS = .25, EXP_NS = .5, STEP_NS = 1, LARGE_NS = 10000;
 
 typedef struct {
     double identity;
@@ -85,6 +97,7 @@ static void put(const Target *to, void *y, double value) {
 enum { X, Y }; /* operands of the kept axes; reduced ones have X alone */
 
 static void append_axis(TensorLoops *to, const TensorLoops *from, int d) {
+    to->count *= from->size[d];
     to->size[to->ndim] = from->size[d];
     for (int i = 0; i < to->operands; i++) {
         to->stride[to->ndim][i] = from->stride[d][i];
@@ -92,6 +105,16 @@ static void append_axis(TensorLoops *to, const TensorLoops *from, int d) {
     }
     to->ndim++;
 }
+
+/* One reduction on its way. */
+typedef struct {
+    const Plan *plan;
+    const TensorLoops *kept, *reduced;
+    const Target *to;
+    void *p[2];
+    int64_t width; /* columns of a block */
+    double ns;     /* that a result takes */
+} Job;
 
 static double reduce_run(const Reduction *f, int64_t n, const void *x, int64_t stride, double c) {
     return f->run != NULL ? f->run(n, x, stride) : f->term_run(n, x, stride, c, f->p);
@@ -125,12 +148,13 @@ static double result_of_runs(const Plan *plan, const TensorLoops *reduced, void 
     return plan->finish != NULL ? plan->finish(plan, pivot, value) : value;
 }
 
-static void reduce_by_runs(const Plan *plan, const TensorLoops *kept,
-                           const TensorLoops *reduced, const Target *to, void **p) {
-    int64_t at[TENSOR_MAX_DIMS] = {0};
-    do {
-        put(to, p[Y], result_of_runs(plan, reduced, p[X]));
-    } while (tensor_loops_next(kept, kept->ndim, at, p));
+static void reduce_to_one(void *const *p, const void *context) {
+    const Job *job = context;
+    put(job->to, p[Y], result_of_runs(job->plan, job->reduced, p[X]));
+}
+
+static void reduce_by_runs(Job *job) {
+    tensor_loops_each(job->kept, job->kept->ndim, job->p, job->ns, reduce_to_one, job);
 }
 
 /* Columns of accumulators and how many rows the parts hold. */
@@ -200,25 +224,45 @@ static void results_of_columns(const Plan *plan, const TensorLoops *reduced, Col
     }
 }
 
-/* Columns run along the last kept axis. */
-static void reduce_by_columns(const Plan *plan, const TensorLoops *kept,
-                              const TensorLoops *reduced, const Target *to, void **p) {
+/* Blocks of columns run along the last kept axis. */
+static int64_t blocks_of(const Job *job) {
+    const int inner = job->kept->ndim - 1;
+    return inner < 0 ? 1 : (job->kept->size[inner] - 1) / job->width + 1;
+}
+
+static void reduce_blocks(int64_t begin, int64_t end, void *context) {
+    const Job *job = context;
+    const TensorLoops *kept = job->kept;
     const int inner = kept->ndim - 1;
-    const int64_t n = inner < 0 ? 1 : kept->size[inner];
+    const int64_t n = inner < 0 ? 1 : kept->size[inner], blocks = blocks_of(job);
     const int64_t x_stride = inner < 0 ? 1 : kept->stride[inner][X];
     const int64_t y_step = inner < 0 ? 0 : kept->stride[inner][Y] * kept->width[Y];
-    int64_t at[TENSOR_MAX_DIMS] = {0};
     Columns c;
-    do {
-        for (int64_t j = 0; j < n; j += COLUMNS) {
-            c.n = n - j < COLUMNS ? n - j : COLUMNS;
-            results_of_columns(plan, reduced, &c, (char *)p[X] + j * x_stride * kept->width[X],
-                               x_stride, kept->width[X]);
-            for (int64_t k = 0; k < c.n; k++) {
-                put(to, (char *)p[Y] + (j + k) * y_step, c.total[k]);
-            }
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t j = i % blocks * job->width;
+        int64_t at[TENSOR_MAX_DIMS] = {0};
+        void *p[] = {job->p[X], job->p[Y]};
+        tensor_loops_seek(kept, inner, i / blocks, at, p);
+        c.n = n - j < job->width ? n - j : job->width;
+        results_of_columns(job->plan, job->reduced, &c,
+                           (char *)p[X] + j * x_stride * kept->width[X], x_stride,
+                           kept->width[X]);
+        for (int64_t k = 0; k < c.n; k++) {
+            put(job->to, (char *)p[Y] + (j + k) * y_step, c.total[k]);
         }
-    } while (tensor_loops_next(kept, inner, at, p));
+    }
+}
+
+static void reduce_by_columns(Job *job) {
+    const int inner = job->kept->ndim - 1;
+    const int64_t n = inner < 0 ? 1 : job->kept->size[inner], outer = job->kept->count / n;
+    const double total = (double)job->kept->count * job->ns;
+    job->width = COLUMNS;
+    while (total > LARGE_NS && job->width > LEAST_COLUMNS && outer * blocks_of(job) < SHARES) {
+        job->width /= 2;
+    }
+    const int64_t blocks = outer * blocks_of(job);
+    tensor_parallel_work(blocks, total / (double)blocks, reduce_blocks, job);
 }
 
 static void reduce_nothing(const Plan *plan, const Tensor *y, bool accumulate) {
@@ -248,16 +292,18 @@ static void reduce(const Plan *plan, const Tensor *y, const Tensor *x, bool accu
         return;
     }
     tensor_loops_sort(&all);
-    TensorLoops kept = {.operands = 2, .width = {all.width[X], all.width[Y]}};
-    TensorLoops reduced = {.operands = 1, .width = {all.width[X]}};
+    TensorLoops kept = {.operands = 2, .count = 1, .width = {all.width[X], all.width[Y]}};
+    TensorLoops reduced = {.operands = 1, .count = 1, .width = {all.width[X]}};
     for (int d = 0; d < all.ndim; d++) {
         append_axis(all.stride[d][Y] == 0 ? &reduced : &kept, &all, d);
     }
     const bool innermost_is_reduced = all.ndim > 0 && all.stride[all.ndim - 1][Y] == 0;
     const Target to = {.dtype = y->dtype, .accumulate = accumulate, .count = count};
-    void *p[] = {x->data, y->data};
-    (wants_runs(&kept, &reduced, innermost_is_reduced) ? reduce_by_runs : reduce_by_columns)(
-        plan, &kept, &reduced, &to, p);
+    Job job = {.plan = plan, .kept = &kept, .reduced = &reduced, .to = &to,
+               .p = {x->data, y->data}};
+    job.ns = (double)reduced.count * ELEMENT_NS * (plan->first != NULL ? 2 : 1);
+    (wants_runs(&kept, &reduced, innermost_is_reduced) ? reduce_by_runs
+                                                       : reduce_by_columns)(&job);
 }
 
 static Reduction sum_of(TensorDtype dtype) {
@@ -421,6 +467,8 @@ typedef struct {
     TensorLoops l;
     int64_t n, y_n, y_stride, x_stride; /* sizes and strides of x's line and y's */
     void *p[2]; /* y, x */
+    const TensorKernels *k; /* of x's dtype */
+    Target to;              /* of y's */
 } Lines;
 
 /* y's size along axis is that of x, or 1. */
@@ -439,83 +487,96 @@ static void lines_along(Lines *s, const Tensor *y, const Tensor *x, int axis) {
     tensor_loops_sort(&s->l);
     s->p[0] = y->data;
     s->p[1] = x->data;
+    s->k = tensor_kernels(x->dtype);
+    s->to = (Target){.dtype = y->dtype};
+}
+
+/* f for each line, of elements of some `ns` nanoseconds; `s` is its context. */
+static void each_line(const Lines *s, TensorPass *f, double ns) {
+    tensor_loops_each(&s->l, s->l.ndim, s->p, (double)s->n * ns, f, s);
+}
+
+static void argmax_line(void *const *p, const void *context) {
+    const Lines *s = context;
+    *(int64_t *)p[0] = s->k->argmax_run(s->n, p[1], s->x_stride);
 }
 
 void tensor_argmax(const Tensor *y, const Tensor *x, int axis) {
-    const TensorKernels *k = tensor_kernels(x->dtype);
     Lines s;
-    int64_t at[TENSOR_MAX_DIMS] = {0};
     lines_along(&s, y, x, axis);
     assert(y->dtype == TENSOR_I64 && s.y_n == 1 && s.n >= 1);
-    if (s.l.count == 0) {
-        return;
-    }
-    do {
-        *(int64_t *)s.p[0] = k->argmax_run(s.n, s.p[1], s.x_stride);
-    } while (tensor_loops_next(&s.l, s.l.ndim, at, s.p));
+    each_line(&s, argmax_line, ELEMENT_NS);
 }
 
-/* y of x's shape: one kernel call for each line. */
-static void each_line(void (*f)(int64_t n, void *y, int64_t y_stride, const void *x,
-                                int64_t x_stride),
-                      const Tensor *y, const Tensor *x, int axis) {
-    Lines s;
-    int64_t at[TENSOR_MAX_DIMS] = {0};
-    lines_along(&s, y, x, axis);
+/* Lines of y in x's shape. */
+static void lines_to_lines(Lines *s, const Tensor *y, const Tensor *x, int axis) {
+    lines_along(s, y, x, axis);
     assert(y->dtype == x->dtype && tensor_same_shape(y, x));
-    if (s.l.count == 0 || s.n == 0) {
-        return;
-    }
-    do {
-        f(s.n, s.p[0], s.y_stride, s.p[1], s.x_stride);
-    } while (tensor_loops_next(&s.l, s.l.ndim, at, s.p));
+}
+
+static void softmax_line(void *const *p, const void *context) {
+    const Lines *s = context;
+    s->k->softmax(s->n, p[0], s->y_stride, p[1], s->x_stride);
 }
 
 void tensor_softmax(const Tensor *y, const Tensor *x, int axis) {
-    each_line(tensor_kernels(x->dtype)->softmax, y, x, axis);
+    Lines s;
+    lines_to_lines(&s, y, x, axis);
+    each_line(&s, softmax_line, EXP_NS);
+}
+
+static void log_softmax_line(void *const *p, const void *context) {
+    const Lines *s = context;
+    s->k->log_softmax(s->n, p[0], s->y_stride, p[1], s->x_stride);
 }
 
 void tensor_log_softmax(const Tensor *y, const Tensor *x, int axis) {
-    each_line(tensor_kernels(x->dtype)->log_softmax, y, x, axis);
+    Lines s;
+    lines_to_lines(&s, y, x, axis);
+    each_line(&s, log_softmax_line, EXP_NS);
 }
 
-/* The lines along the innermost of the other axes, a block of them side by side. */
-static void cumsum_side_by_side(const Lines *s, const TensorKernels *k, void **p) {
+/* Blocks of the lines along the innermost of the other axes, side by side. */
+static void cumsum_blocks(int64_t begin, int64_t end, void *context) {
+    const Lines *s = context;
     const int inner = s->l.ndim - 1;
     const int64_t lines = s->l.size[inner], *step = s->l.stride[inner];
-    double acc[COLUMNS];
-    for (int64_t j = 0; j < lines; j += COLUMNS) {
-        const int64_t m = lines - j < COLUMNS ? lines - j : COLUMNS;
-        memset(acc, 0, sizeof acc);
-        k->cumsum(s->n, m, (char *)p[0] + j * step[0] * s->l.width[0], s->y_stride, step[0],
-                  (char *)p[1] + j * step[1] * s->l.width[1], s->x_stride, step[1], acc);
+    const int64_t blocks = (lines - 1) / COLUMNS + 1;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t j = i % blocks * COLUMNS, m = lines - j < COLUMNS ? lines - j : COLUMNS;
+        int64_t at[TENSOR_MAX_DIMS] = {0};
+        void *p[] = {s->p[0], s->p[1]};
+        double acc[COLUMNS] = {0};
+        tensor_loops_seek(&s->l, inner, i / blocks, at, p);
+        s->k->cumsum(s->n, m, (char *)p[0] + j * step[0] * s->l.width[0], s->y_stride, step[0],
+                     (char *)p[1] + j * step[1] * s->l.width[1], s->x_stride, step[1], acc);
     }
 }
 
+static void cumsum_line(void *const *p, const void *context) {
+    const Lines *s = context;
+    double sum = 0;
+    s->k->cumsum(s->n, 1, p[0], s->y_stride, 0, p[1], s->x_stride, 0, &sum);
+}
+
 void tensor_cumsum(const Tensor *y, const Tensor *x, int axis, bool reverse) {
-    const TensorKernels *k = tensor_kernels(x->dtype);
     Tensor u = tensor_at_least_1d(y), v = tensor_at_least_1d(x);
     if (reverse) {
         u = tensor_flip(&u, axis);
         v = tensor_flip(&v, axis);
     }
     Lines s;
-    int64_t at[TENSOR_MAX_DIMS] = {0};
-    lines_along(&s, &u, &v, axis);
-    assert(y->dtype == x->dtype && tensor_same_shape(y, x) && !tensor_is_overlapping(y));
-    if (s.l.count == 0 || s.n == 0) {
-        return;
-    }
+    lines_to_lines(&s, &u, &v, axis);
+    assert(!tensor_is_overlapping(y));
     const int inner = s.l.ndim - 1;
-    const bool side_by_side = inner >= 0 && llabs(s.y_stride) > llabs(s.l.stride[inner][0]);
-    do {
-        double sum = 0;
-        if (side_by_side) {
-            cumsum_side_by_side(&s, k, s.p);
-        } else {
-            k->cumsum(s.n, 1, s.p[0], s.y_stride, 0, s.p[1], s.x_stride, 0, &sum);
-        }
-    } while (tensor_loops_next(&s.l, side_by_side ? inner : s.l.ndim, at, s.p));
+    if (s.l.count != 0 && inner >= 0 && llabs(s.y_stride) > llabs(s.l.stride[inner][0])) {
+        const int64_t blocks = (s.l.size[inner] - 1) / COLUMNS + 1;
+        const int64_t all = s.l.count / s.l.size[inner] * blocks;
+        tensor_parallel_work(all, (double)s.l.count / (double)all * (double)s.n * ELEMENT_NS,
+                             cumsum_blocks, &s);
+    } else {
+        each_line(&s, cumsum_line, STEP_NS);
+    }
 }
 
 /* The maximum of a line and log sum exp(x - max); 0 where the maximum is not finite:
@@ -534,20 +595,17 @@ static LogSumExp log_sum_exp(const TensorKernels *k, int64_t n, const void *x, i
     return log_sum_exp_of(max, sum);
 }
 
+static void logsumexp_line(void *const *p, const void *context) {
+    const Lines *s = context;
+    const LogSumExp r = log_sum_exp(s->k, s->n, p[1], s->x_stride);
+    put(&s->to, p[0], r.max + r.log_sum);
+}
+
 void tensor_logsumexp(const Tensor *y, const Tensor *x, int axis) {
-    const TensorKernels *k = tensor_kernels(x->dtype);
-    const Target to = {.dtype = y->dtype};
     Lines s;
-    int64_t at[TENSOR_MAX_DIMS] = {0};
     lines_along(&s, y, x, axis);
     assert(y->dtype == x->dtype && s.y_n == 1);
-    if (s.l.count == 0) {
-        return;
-    }
-    do {
-        LogSumExp r = log_sum_exp(k, s.n, s.p[1], s.x_stride);
-        put(&to, s.p[0], r.max + r.log_sum);
-    } while (tensor_loops_next(&s.l, s.l.ndim, at, s.p));
+    each_line(&s, logsumexp_line, EXP_NS);
 }
 
 /* ---- cross entropy ---- */
@@ -588,30 +646,45 @@ static double target_slope(LogSumExp r, double at_target, double smoothing, doub
     return expm1((at_target - r.max) - r.log_sum) + smoothing - each;
 }
 
-void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
-                          const Tensor *target, int64_t ignore, double smoothing) {
+typedef struct {
+    const Tensor *loss, *dx, *lse, *x, *target, *scale;
+    int64_t ignore;
+    double smoothing;
+} CrossEntropy;
+
+static void cross_entropy_rows(int64_t begin, int64_t end, void *context) {
+    const CrossEntropy *c = context;
+    const Tensor *x = c->x;
     const TensorKernels *k = tensor_kernels(x->dtype);
     const Target to = {.dtype = x->dtype};
+    const int64_t v = x->shape[1];
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t t = *(const int64_t *)element(c->target, i);
+        char *row = element(x, i);
+        LogSumExp r = log_sum_exp(k, v, row, x->stride[1]);
+        double l = 0;
+        if (t != c->ignore) {
+            assert(t >= 0 && t < v);
+            const double mean =
+                c->smoothing == 0 ? 0 : k->sum_run(v, row, x->stride[1]) / (double)v;
+            l = row_loss(r, real_at(x->dtype, entry(x, row, t)), mean, c->smoothing);
+        }
+        double *saved = (double *)c->lse->data + 2 * i;
+        saved[0] = r.max;
+        saved[1] = r.log_sum;
+        put(&to, element(c->loss, i), l);
+    }
+}
+
+void tensor_cross_entropy(const Tensor *loss, const Tensor *lse, const Tensor *x,
+                          const Tensor *target, int64_t ignore, double smoothing) {
+    CrossEntropy c = {.loss = loss, .lse = lse, .x = x, .target = target, .ignore = ignore,
+                      .smoothing = smoothing};
     assert(x->ndim == 2);
     const int64_t n = x->shape[0], v = x->shape[1];
     assert(is_row_vector(loss, x->dtype, n) && is_lse(lse, n));
     assert(is_row_vector(target, TENSOR_I64, n));
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t t = *(const int64_t *)element(target, i);
-        char *row = element(x, i);
-        LogSumExp r = log_sum_exp(k, v, row, x->stride[1]);
-        double l = 0;
-        if (t != ignore) {
-            assert(t >= 0 && t < v);
-            const double mean =
-                smoothing == 0 ? 0 : k->sum_run(v, row, x->stride[1]) / (double)v;
-            l = row_loss(r, real_at(x->dtype, entry(x, row, t)), mean, smoothing);
-        }
-        double *saved = (double *)lse->data + 2 * i;
-        saved[0] = r.max;
-        saved[1] = r.log_sum;
-        put(&to, element(loss, i), l);
-    }
+    tensor_parallel_work(n, (double)v * EXP_NS, cross_entropy_rows, &c);
 }
 
 static void fill_row(const Tensor *y, void *row, double value) {
@@ -621,32 +694,29 @@ static void fill_row(const Tensor *y, void *row, double value) {
                                            (int64_t[]){y->stride[1], 0}, NULL);
 }
 
-void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tensor *lse,
-                                   const Tensor *target, int64_t ignore, double smoothing,
-                                   const Tensor *scale) {
+static void cross_entropy_backward_rows(int64_t begin, int64_t end, void *context) {
+    const CrossEntropy *e = context;
+    const Tensor *x = e->x, *dx = e->dx;
     const TensorKernels *k = tensor_kernels(x->dtype);
     const Target to = {.dtype = x->dtype};
-    assert(x->ndim == 2 && dx->dtype == x->dtype && tensor_same_shape(dx, x));
-    const int64_t n = x->shape[0], v = x->shape[1];
-    assert(is_lse(lse, n) && is_row_vector(scale, x->dtype, n));
-    assert(is_row_vector(target, TENSOR_I64, n));
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t t = *(const int64_t *)element(target, i);
+    const int64_t v = x->shape[1];
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t t = *(const int64_t *)element(e->target, i);
         char *row = element(x, i), *dx_row = element(dx, i);
-        if (t == ignore) {
+        if (t == e->ignore) {
             fill_row(dx, dx_row, 0);
             continue;
         }
         assert(t >= 0 && t < v);
-        const double c = real_at(x->dtype, element(scale, i));
-        const double *saved = (const double *)lse->data + 2 * i;
+        const double c = real_at(x->dtype, element(e->scale, i));
+        const double *saved = (const double *)e->lse->data + 2 * i;
         const LogSumExp r = {saved[0], saved[1]};
-        const double each = smoothing / (double)v;
+        const double each = e->smoothing / (double)v;
         /* read before the row is written, as dx may be x */
         const double slope =
-            target_slope(r, real_at(x->dtype, entry(x, row, t)), smoothing, each);
+            target_slope(r, real_at(x->dtype, entry(x, row, t)), e->smoothing, each);
         k->exp_scaled(v, dx_row, dx->stride[1], row, x->stride[1], r.max, c * exp(-r.log_sum));
-        if (smoothing != 0) {
+        if (e->smoothing != 0) {
             k->affine(v, (void *[]){dx_row, dx_row}, (int64_t[]){dx->stride[1], dx->stride[1]},
                       &(TensorAffine){1, -c * each});
         }
@@ -654,7 +724,17 @@ void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tens
     }
 }
 
-enum { IN_PLACE_ELEMENTS = 1 << 15 }; /* of a thread's share of the rows: some 20 us */
+void tensor_cross_entropy_backward(const Tensor *dx, const Tensor *x, const Tensor *lse,
+                                   const Tensor *target, int64_t ignore, double smoothing,
+                                   const Tensor *scale) {
+    CrossEntropy c = {.dx = dx, .lse = lse, .x = x, .target = target, .scale = scale,
+                      .ignore = ignore, .smoothing = smoothing};
+    assert(x->ndim == 2 && dx->dtype == x->dtype && tensor_same_shape(dx, x));
+    const int64_t n = x->shape[0], v = x->shape[1];
+    assert(is_lse(lse, n) && is_row_vector(scale, x->dtype, n));
+    assert(is_row_vector(target, TENSOR_I64, n));
+    tensor_parallel_work(n, (double)v * EXP_NS, cross_entropy_backward_rows, &c);
+}
 
 typedef struct {
     const Tensor *loss, *x, *target;
@@ -708,7 +788,7 @@ void tensor_cross_entropy_in_place(const Tensor *loss, const Tensor *x, const Te
     assert(is_row_vector(loss, x->dtype, n) && is_row_vector(target, TENSOR_I64, n));
     assert(bias == NULL || (is_row_vector(bias, x->dtype, v) && tensor_is_contiguous(bias)));
     InPlace o = {loss, x, target, bias != NULL ? bias->data : NULL, ignore, smoothing, gradient};
-    tensor_parallel(n, IN_PLACE_ELEMENTS / (v + 1) + 1, rows_in_place, &o);
+    tensor_parallel_work(n, (double)v * EXP_NS, rows_in_place, &o);
 }
 
 /* ---- layer normalisation ---- */
@@ -726,24 +806,36 @@ static const void *data_of(const Tensor *t) {
     return t != NULL ? t->data : NULL;
 }
 
-void tensor_layer_norm(const Tensor *y, const Tensor *stats, const Tensor *x,
-                       const Tensor *weight, const Tensor *bias, double eps) {
-    const TensorKernels *k = tensor_kernels(x->dtype);
-    const int64_t rows = x->shape[0], n = x->shape[1];
-    const int64_t row_size = n * (int64_t)tensor_dtype_size(x->dtype);
-    assert(is_matrix(x, x->dtype, rows, n) && is_matrix(y, x->dtype, rows, n));
-    assert(is_matrix(stats, TENSOR_F64, rows, 2));
-    assert(is_row_or_null(weight, x->dtype, n) && is_row_or_null(bias, x->dtype, n));
-    for (int64_t i = 0; i < rows; i++) {
-        const char *from = (const char *)x->data + i * row_size;
-        double *stat = (double *)stats->data + 2 * i;
+typedef struct {
+    const Tensor *y, *stats, *x, *weight, *bias; /* forward */
+    const Tensor *dx, *g;                        /* backward */
+    double *dweight, *dbias, eps;
+} LayerNorm;
+
+static void layer_norm_rows(int64_t begin, int64_t end, void *context) {
+    const LayerNorm *o = context;
+    const TensorKernels *k = tensor_kernels(o->x->dtype);
+    const int64_t n = o->x->shape[1], row_size = n * (int64_t)tensor_dtype_size(o->x->dtype);
+    for (int64_t i = begin; i < end; i++) {
+        const char *from = (const char *)o->x->data + i * row_size;
+        double *stat = (double *)o->stats->data + 2 * i;
         const double mean = k->sum_run(n, from, 1) / (double)n;
         const double squares = k->term_run[TENSOR_DEVIATION](n, from, 1, mean, 0);
         stat[0] = mean;
-        stat[1] = 1 / sqrt(squares / (double)n + eps);
-        k->layer_norm(n, (char *)y->data + i * row_size, from, data_of(weight), data_of(bias),
-                      stat[0], stat[1]);
+        stat[1] = 1 / sqrt(squares / (double)n + o->eps);
+        k->layer_norm(n, (char *)o->y->data + i * row_size, from, data_of(o->weight),
+                      data_of(o->bias), stat[0], stat[1]);
     }
+}
+
+void tensor_layer_norm(const Tensor *y, const Tensor *stats, const Tensor *x,
+                       const Tensor *weight, const Tensor *bias, double eps) {
+    LayerNorm o = {.y = y, .stats = stats, .x = x, .weight = weight, .bias = bias, .eps = eps};
+    const int64_t rows = x->shape[0], n = x->shape[1];
+    assert(is_matrix(x, x->dtype, rows, n) && is_matrix(y, x->dtype, rows, n));
+    assert(is_matrix(stats, TENSOR_F64, rows, 2));
+    assert(is_row_or_null(weight, x->dtype, n) && is_row_or_null(bias, x->dtype, n));
+    tensor_parallel_work(rows, 3 * (double)n * ELEMENT_NS, layer_norm_rows, &o);
 }
 
 static double *sums_of(const Tensor *sums, int64_t n) {
@@ -755,21 +847,32 @@ static double *sums_of(const Tensor *sums, int64_t n) {
     return sums->data;
 }
 
+static void layer_norm_backward_rows(int64_t begin, int64_t end, void *context) {
+    const LayerNorm *o = context;
+    const int64_t n = o->x->shape[1], row_size = n * (int64_t)tensor_dtype_size(o->x->dtype);
+    for (int64_t i = begin; i < end; i++) {
+        const double *stat = (const double *)o->stats->data + 2 * i;
+        tensor_kernels(o->x->dtype)
+            ->layer_norm_backward(n, o->dx != NULL ? (char *)o->dx->data + i * row_size : NULL,
+                                  o->dweight, o->dbias, (const char *)o->g->data + i * row_size,
+                                  (const char *)o->x->data + i * row_size, data_of(o->weight),
+                                  stat[0], stat[1]);
+    }
+}
+
 void tensor_layer_norm_backward(const Tensor *dx, const Tensor *dweight, const Tensor *dbias,
                                 const Tensor *g, const Tensor *x, const Tensor *stats,
                                 const Tensor *weight) {
-    const TensorKernels *k = tensor_kernels(x->dtype);
     const int64_t rows = x->shape[0], n = x->shape[1];
-    const int64_t row_size = n * (int64_t)tensor_dtype_size(x->dtype);
+    LayerNorm o = {.stats = stats, .x = x, .weight = weight, .dx = dx, .g = g,
+                   .dweight = sums_of(dweight, n), .dbias = sums_of(dbias, n)};
     assert(is_matrix(x, x->dtype, rows, n) && is_matrix(g, x->dtype, rows, n));
     assert(dx == NULL || is_matrix(dx, x->dtype, rows, n));
     assert(is_matrix(stats, TENSOR_F64, rows, 2) && is_row_or_null(weight, x->dtype, n));
-    double *dw = sums_of(dweight, n), *db = sums_of(dbias, n);
-    for (int64_t i = 0; i < rows; i++) {
-        const double *stat = (const double *)stats->data + 2 * i;
-        k->layer_norm_backward(n, dx != NULL ? (char *)dx->data + i * row_size : NULL, dw, db,
-                               (const char *)g->data + i * row_size,
-                               (const char *)x->data + i * row_size, data_of(weight), stat[0],
-                               stat[1]);
+    /* dweight and dbias are sums over rows, in their order */
+    if (o.dweight != NULL || o.dbias != NULL) {
+        layer_norm_backward_rows(0, rows, &o);
+    } else {
+        tensor_parallel_work(rows, 4 * (double)n * ELEMENT_NS, layer_norm_backward_rows, &o);
     }
 }

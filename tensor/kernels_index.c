@@ -3,6 +3,7 @@
 
 #include "tensor/kernels.h"
 #include "tensor/kernels_table.h"
+#include "tensor/parallel.h"
 #include "tensor/strided.h"
 
 static int64_t checked(int64_t index, int64_t n) {
@@ -13,45 +14,89 @@ static int64_t checked(int64_t index, int64_t n) {
 
 /* ---- whole slices ---- */
 
-/* For every i, run over the slices to[.., ti, ..] and from[.., fi, ..] along axis,
- * where one of ti and fi is i and the other is index[i]. */
-static void each_slice(const Tensor *y_or_scalar, const Tensor *x_or_scalar, int axis,
-                       const Tensor *index, bool index_is_to, TensorRun *run) {
-    const Tensor vectors[] = {tensor_at_least_1d(y_or_scalar), tensor_at_least_1d(x_or_scalar)};
-    const Tensor *to = &vectors[0], *from = &vectors[1];
-    const int64_t n = index->shape[0], *entry = index->data;
-    const Tensor *indexed = index_is_to ? to : from, *counted = index_is_to ? from : to;
+static const double COPY_NS = .25, JUMP_NS = 1; /* of an element, roughly */
+
+/* The slices to[.., ti, ..] and from[.., fi, ..] along an axis, where one of ti and fi is i and
+ * the other is index[i]: the nest over one, from slice to slice, and what is done in each. */
+typedef struct {
+    TensorLoops l;
+    void *p[2];      /* to, from */
+    int64_t step[2]; /* bytes */
+    const Tensor *index;
+    int64_t size; /* of the axis that is indexed */
+    bool index_is_to;
+    TensorRun *run;
+} Slices;
+
+/* False: there is nothing to do. */
+static bool set_slices(Slices *s, const Tensor *y, const Tensor *x, int axis, const Tensor *index,
+                       bool index_is_to, TensorRun *run) {
+    const Tensor to = tensor_at_least_1d(y), from = tensor_at_least_1d(x);
+    const Tensor *indexed = index_is_to ? &to : &from, *counted = index_is_to ? &from : &to;
     const int d = tensor_axis(indexed, axis);
+    const int64_t n = index->shape[0];
     assert(index->dtype == TENSOR_I64 && index->ndim == 1);
-    assert(d >= 0 && to->ndim == from->ndim && counted->shape[d] == n);
+    assert(d >= 0 && to.ndim == from.ndim && counted->shape[d] == n);
     if (n == 0) {
-        return;
+        return false;
     }
     assert(indexed->shape[d] > 0);
-    Tensor y = tensor_select(to, d, 0), x = tensor_select(from, d, 0);
-    assert(tensor_same_shape(&y, &x));
-    TensorLoops l;
-    tensor_loops(&l, 2, (const Tensor *[]){&y, &x}, y.ndim, y.shape);
-    tensor_loops_sort(&l);
-    if (l.count == 0) {
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = checked(entry[i * index->stride[0]], indexed->shape[d]);
-        int64_t y_at = (index_is_to ? at : i) * to->stride[d] * l.width[0];
-        int64_t x_at = (index_is_to ? i : at) * from->stride[d] * l.width[1];
-        tensor_loops_run(&l, (void *[]){(char *)y.data + y_at, (char *)x.data + x_at}, run, NULL);
+    const Tensor first[] = {tensor_select(&to, d, 0), tensor_select(&from, d, 0)};
+    assert(tensor_same_shape(&first[0], &first[1]));
+    tensor_loops(&s->l, 2, (const Tensor *[]){&first[0], &first[1]}, first[0].ndim,
+                 first[0].shape);
+    tensor_loops_sort(&s->l);
+    s->p[0] = first[0].data;
+    s->p[1] = first[1].data;
+    s->step[0] = to.stride[d] * s->l.width[0];
+    s->step[1] = from.stride[d] * s->l.width[1];
+    s->index = index;
+    s->size = indexed->shape[d];
+    s->index_is_to = index_is_to;
+    s->run = run;
+    return s->l.count != 0;
+}
+
+/* q: the places in slice i that p are in the first. */
+static void at_slice(const Slices *s, int64_t i, void *const *p, void **q) {
+    const int64_t at = checked(((int64_t *)s->index->data)[i * s->index->stride[0]], s->size);
+    q[0] = (char *)p[0] + (s->index_is_to ? at : i) * s->step[0];
+    q[1] = (char *)p[1] + (s->index_is_to ? i : at) * s->step[1];
+}
+
+static void select_slices(int64_t begin, int64_t end, void *context) {
+    const Slices *s = context;
+    void *p[2];
+    for (int64_t i = begin; i < end; i++) {
+        at_slice(s, i, s->p, p);
+        tensor_loops_share(&s->l, p, s->run, NULL, COPY_NS);
     }
 }
 
 void tensor_index_select(const Tensor *y, const Tensor *x, int axis, const Tensor *index) {
+    Slices s;
     assert(x->dtype == y->dtype);
-    each_slice(y, x, axis, index, false, tensor_convert_run(y->dtype, x->dtype));
+    if (set_slices(&s, y, x, axis, index, false, tensor_convert_run(y->dtype, x->dtype))) {
+        tensor_parallel_work(index->shape[0], (double)s.l.count * COPY_NS, select_slices, &s);
+    }
+}
+
+/* A part of every slice, in the order of i. */
+static void add_slices(const TensorLoops *part, void *const *start, const void *context) {
+    const Slices *s = context;
+    void *p[2];
+    for (int64_t i = 0; i < s->index->shape[0]; i++) {
+        at_slice(s, i, start, p);
+        tensor_loops_run(part, p, s->run, NULL);
+    }
 }
 
 void tensor_index_add(const Tensor *y, int axis, const Tensor *index, const Tensor *g) {
+    Slices s;
     assert(g->dtype == y->dtype && !tensor_is_overlapping(y));
-    each_slice(y, g, axis, index, true, tensor_kernels(y->dtype)->accumulate);
+    if (set_slices(&s, y, g, axis, index, true, tensor_kernels(y->dtype)->accumulate)) {
+        tensor_loops_parts(&s.l, s.p, (double)index->shape[0] * COPY_NS, add_slices, &s);
+    }
 }
 
 /* ---- single elements ---- */
@@ -119,7 +164,7 @@ void tensor_gather(const Tensor *y, const Tensor *x, int axis, const Tensor *ind
     index_loops(&l, &to, &from, d, &places);
     Axis o = {.size = from.shape[d], .stride = from.stride[d]};
     tensor_loops_sort(&l);
-    tensor_loops_run(&l, (void *[]){y->data, x->data, index->data}, runs[y->dtype], &o);
+    tensor_loops_share(&l, (void *[]){y->data, x->data, index->data}, runs[y->dtype], &o, JUMP_NS);
 }
 
 void tensor_scatter_add(const Tensor *y, int axis, const Tensor *index, const Tensor *g) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tensor/kernels.h"
+#include "tensor/parallel.h"
 #include "tensor/strided.h"
 
 static void *at_element(const Tensor *x, int64_t offset) {
@@ -20,11 +21,15 @@ static int64_t least(int64_t a, int64_t b) {
 
 enum { SCAN_STEPS = 16 };
 
+static const double STEP_NS = .25, TAP_NS = .1; /* of an element, roughly */
+
 /* The operands y, a, b and h: the nest over the columns, and from step to step. */
 typedef struct {
     TensorLoops l;
-    int64_t step[4]; /* in elements; h has none */
+    int64_t steps, step[4]; /* how many, and from one to the next in elements; h has none */
     void *p[4];
+    void (*run)(int64_t n, int64_t columns, void *const *p, const int64_t *step,
+                const int64_t *column);
 } Scan;
 
 /* x, which broadcasts to y, becomes operand i; returns its first step. */
@@ -49,6 +54,24 @@ static void advance(Scan *s, int64_t steps) {
     }
 }
 
+/* All steps of a part of the columns. */
+static void scan_part(const TensorLoops *part, void *const *start, const void *context) {
+    static const int64_t dense[4] = {1, 1, 1, 1};
+    Scan s = *(const Scan *)context;
+    const int inner = part->ndim - 1;
+    s.l = *part;
+    memcpy(s.p, start, sizeof s.p);
+    for (int64_t t = 0, steps; t < s.steps; t += steps) {
+        int64_t at[TENSOR_MAX_DIMS] = {0};
+        steps = least(SCAN_STEPS, s.steps - t);
+        do {
+            s.run(steps, inner < 0 ? 1 : s.l.size[inner], s.p, s.step,
+                  inner < 0 ? dense : s.l.stride[inner]);
+        } while (tensor_loops_next(&s.l, inner, at, s.p));
+        advance(&s, steps);
+    }
+}
+
 void tensor_linear_scan(const Tensor *y, const Tensor *a, const Tensor *b, const Tensor *h0,
                         bool reverse) {
     const Tensor none = {.dtype = y->dtype, .data = &(double){0}};
@@ -67,17 +90,9 @@ void tensor_linear_scan(const Tensor *y, const Tensor *a, const Tensor *b, const
         s.p[i] = first[i].data;
     }
     s.p[3] = state->data;
-    static const int64_t dense[4] = {1, 1, 1, 1};
-    const int inner = s.l.ndim - 1;
-    for (int64_t t = 0, steps; t < y->shape[0]; t += steps) {
-        int64_t at[TENSOR_MAX_DIMS] = {0};
-        steps = least(SCAN_STEPS, y->shape[0] - t);
-        do {
-            tensor_kernels(y->dtype)->linear_scan(steps, inner < 0 ? 1 : s.l.size[inner], s.p,
-                                                  s.step, inner < 0 ? dense : s.l.stride[inner]);
-        } while (tensor_loops_next(&s.l, inner, at, s.p));
-        advance(&s, steps);
-    }
+    s.steps = y->shape[0];
+    s.run = tensor_kernels(y->dtype)->linear_scan;
+    tensor_loops_parts(&s.l, s.p, (double)s.steps * STEP_NS, scan_part, &s);
 }
 
 /* ---- depthwise convolution ---- */
@@ -96,34 +111,54 @@ static bool is_sequence(const Tensor *x, const Tensor *y) {
     return x->ndim == 3 && x->dtype == y->dtype && tensor_same_shape(x, y);
 }
 
-void tensor_depthwise(const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *bias,
-                      const TensorDepthwise *o) {
-    const int64_t T = y->shape[0], B = y->shape[1], n = y->shape[2], width = w->shape[0];
-    const Tensor *start = o->accumulate ? y : bias;
-    assert(is_sequence(x, y) && !tensor_is_overlapping(y) && o->dilation >= 1);
-    assert(w->ndim == 2 && w->dtype == y->dtype && w->shape[1] == n && width >= 1);
-    assert(bias == NULL || (bias->ndim == 1 && bias->dtype == y->dtype && bias->shape[0] == n));
-    if (tensor_numel(y) == 0) {
-        return;
-    }
-    const int64_t x_tap = (o->ahead ? -1 : 1) * x->stride[0];
-    const int64_t row[] = {y->stride[1], o->accumulate ? y->stride[1] : 0, x->stride[1]};
+typedef struct {
+    const Tensor *y, *x, *w, *bias; /* of the weights' gradient: y is dw, w is g */
+    const TensorDepthwise *o;
+} Depthwise;
+
+enum { COLUMNS = 64 }; /* that stay together: the kernel's, and whole cache lines */
+
+static int64_t blocks_of(int64_t n) { return (n + COLUMNS - 1) / COLUMNS; }
+
+static void depthwise_columns(int64_t begin, int64_t end, void *context) {
+    const Depthwise *d = context;
+    const Tensor *y = d->y, *x = d->x, *w = d->w, *start = d->o->accumulate ? y : d->bias;
+    const int64_t T = y->shape[0], B = y->shape[1], width = w->shape[0];
+    const int64_t j = begin * COLUMNS, n = least(end * COLUMNS, y->shape[2]) - j;
+    const int64_t x_tap = (d->o->ahead ? -1 : 1) * x->stride[0];
+    const int64_t row[] = {y->stride[1], d->o->accumulate ? y->stride[1] : 0, x->stride[1]};
     const int64_t column[] = {y->stride[2], start ? start->stride[start->ndim - 1] : 0,
                               x->stride[2], w->stride[1]};
     const bool runs = is_one_run(y) && is_one_run(x);
     for (int64_t t = 0, steps; t < T; t += steps) {
-        const int64_t taps = reach(o->ahead ? T - 1 - t : t, o->dilation, width);
+        const int64_t taps = reach(d->o->ahead ? T - 1 - t : t, d->o->dilation, width);
         for (steps = 1; runs && t + steps < T; steps++) {
-            if (reach(o->ahead ? T - 1 - t - steps : t + steps, o->dilation, width) != taps) {
+            if (reach(d->o->ahead ? T - 1 - t - steps : t + steps, d->o->dilation, width) != taps) {
                 break;
             }
         }
-        const int64_t back = (taps - 1) * o->dilation, y_at = t * y->stride[0];
-        void *p[] = {at_element(y, y_at), start ? at_element(start, start == y ? y_at : 0) : NULL,
-                     at_element(x, t * x->stride[0] - back * x_tap),
-                     at_element(w, (width - taps) * w->stride[0])};
-        const int64_t tap[] = {0, 0, taps > 1 ? o->dilation * x_tap : 0, w->stride[0]};
+        const int64_t back = (taps - 1) * d->o->dilation, y_at = t * y->stride[0];
+        const int64_t start_at = (start == y ? y_at : 0) + j * column[1];
+        void *p[] = {at_element(y, y_at + j * column[0]),
+                     start ? at_element(start, start_at) : NULL,
+                     at_element(x, t * x->stride[0] - back * x_tap + j * column[2]),
+                     at_element(w, (width - taps) * w->stride[0] + j * column[3])};
+        const int64_t tap[] = {0, 0, taps > 1 ? d->o->dilation * x_tap : 0, w->stride[0]};
         tensor_kernels(y->dtype)->depthwise(steps * B, n, taps, p, row, column, tap);
+    }
+}
+
+void tensor_depthwise(const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *bias,
+                      const TensorDepthwise *o) {
+    const int64_t n = y->shape[2], width = w->shape[0];
+    Depthwise d = {.y = y, .x = x, .w = w, .bias = bias, .o = o};
+    assert(is_sequence(x, y) && !tensor_is_overlapping(y) && o->dilation >= 1);
+    assert(w->ndim == 2 && w->dtype == y->dtype && w->shape[1] == n && width >= 1);
+    assert(bias == NULL || (bias->ndim == 1 && bias->dtype == y->dtype && bias->shape[0] == n));
+    if (tensor_numel(y) != 0) {
+        const double rows = (double)(y->shape[0] * y->shape[1]);
+        tensor_parallel_work(blocks_of(n), rows * (double)width * COLUMNS * TAP_NS,
+                             depthwise_columns, &d);
     }
 }
 
@@ -145,24 +180,34 @@ static void add_products(double *acc, const Tensor *g, const Tensor *x, int64_t 
     }
 }
 
-void tensor_depthwise_weight(const Tensor *dw, const Tensor *x, const Tensor *g,
-                             int64_t dilation) {
+static void weight_columns(int64_t begin, int64_t end, void *context) {
+    const Depthwise *d = context;
+    const Tensor *dw = d->y, *x = d->x, *g = d->w;
     const int64_t T = g->shape[0], B = g->shape[1], n = g->shape[2], width = dw->shape[0];
-    assert(is_sequence(x, g) && dw->ndim == 2 && dw->dtype == TENSOR_F64 && dilation >= 1);
-    assert(dw->shape[1] == n && tensor_is_contiguous(dw));
-    tensor_fill(dw, 0);
-    if (tensor_numel(g) == 0) {
-        return;
-    }
-    const int64_t taps = reach(T - 1, dilation, width);
+    const int64_t dilation = d->o->dilation, taps = reach(T - 1, dilation, width);
     const int64_t steps = B < WEIGHT_ROWS ? WEIGHT_ROWS / B : 1;
-    for (int64_t j = 0; j < n; j += WEIGHT_COLUMNS) {
+    const int64_t last = least(end * COLUMNS, n);
+    for (int64_t j = begin * COLUMNS; j < last; j += WEIGHT_COLUMNS) {
         for (int64_t t = 0; t < T; t += steps) {
             for (int64_t k = 0; k < taps; k++) { /* the k-th from the end */
                 const int64_t s = k * dilation, from = t > s ? t : s;
                 add_products((double *)dw->data + (width - 1 - k) * n + j, g, x, s, from,
-                             least(t + steps, T), j, least(WEIGHT_COLUMNS, n - j));
+                             least(t + steps, T), j, least(WEIGHT_COLUMNS, last - j));
             }
         }
+    }
+}
+
+void tensor_depthwise_weight(const Tensor *dw, const Tensor *x, const Tensor *g,
+                             int64_t dilation) {
+    const int64_t n = g->shape[2], width = dw->shape[0];
+    Depthwise d = {.y = dw, .x = x, .w = g, .o = &(TensorDepthwise){.dilation = dilation}};
+    assert(is_sequence(x, g) && dw->ndim == 2 && dw->dtype == TENSOR_F64 && dilation >= 1);
+    assert(dw->shape[1] == n && tensor_is_contiguous(dw));
+    tensor_fill(dw, 0);
+    if (tensor_numel(g) != 0) {
+        const double rows = (double)(g->shape[0] * g->shape[1]);
+        tensor_parallel_work(blocks_of(n), rows * (double)width * COLUMNS * TAP_NS,
+                             weight_columns, &d);
     }
 }

@@ -33,7 +33,6 @@ enum {
     /* How long a thread looks for the next job before it sleeps.  Waking it costs the caller
      * some 8 us and comes 20 us late, so this is longer than the gaps in a training step. */
     AWAKE_NS = 100000,
-    WORTH_NS = 5000, /* of work are worth some 0.3 us that sharing it costs while all are awake */
     MOST_RANGES = 64,
 };
 
@@ -258,9 +257,9 @@ void tensor_parallel(int64_t n, int64_t grain, Run *run, void *context) {
 }
 
 void tensor_parallel_work(int64_t n, double ns, Run *run, void *context) {
+    const double most = (double)n * ns / TENSOR_WORTH_NS;
     int64_t ranges = 1; /* a power of two: few threads get equally many */
-    for (double total = (double)n * ns; ranges < MOST_RANGES && ranges * 2 * WORTH_NS <= total;)
-        ranges *= 2;
+    while (ranges < MOST_RANGES && (double)ranges * 2 <= most) ranges *= 2;
     if (ranges > 1) tensor_parallel(n, (n - 1) / ranges + 1, run, context);
     else if (n > 0) run(0, n, context);
 }

@@ -35,8 +35,10 @@ const char *tensor_threads_warning(void);
 void tensor_parallel(int64_t n, int64_t grain,
                      void (*run)(int64_t begin, int64_t end, void *context), void *context);
 
-/* The same where a number takes one thread about `ns` nanoseconds: ranges of equal length, as few
- * as suit the load of many threads, each long enough to be worth sharing; or one range. */
+/* The same where a number takes one thread about `ns` nanoseconds: ranges of one length, of
+ * TENSOR_WORTH_NS at least (but for what is left over), and not many more than threads; one range
+ * where there is not work enough for two. */
+#define TENSOR_WORTH_NS 5000 /* sharing costs some 300 while the threads are awake */
 void tensor_parallel_work(int64_t n, double ns,
                           void (*run)(int64_t begin, int64_t end, void *context), void *context);
 

@@ -13,18 +13,23 @@
  * line at every step and comes back to it only in the next pass, too late.  And
  * where the innermost axis is short, the cost of a call dominates.  Both are run
  * in tiles over two axes, so that cache lines are used up while they are at hand;
- * in the second case the two axes change places first. */
+ * in the second case the two axes change places first.
+ *
+ * Threads share a nest by parts of one axis. */
 #include "tensor/strided.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/parallel.h"
+
 enum {
     TILE_ROWS = 16,    /* floats in a cache line */
     TILE_LENGTH = 128, /* so many lines of two operands fit the first cache */
     SHORT = 8,         /* innermost axes below this are worth a change of places */
     LINE = 64,         /* bytes of a cache line */
+    SHARES = 8,        /* axes of fewer steps share badly among threads */
 };
 
 /* The stride of t along axis d of an ndim-dimensional shape with size n there. */
@@ -133,6 +138,15 @@ bool tensor_loops_next(const TensorLoops *l, int axes, int64_t *at, void **p) {
     return false;
 }
 
+void tensor_loops_seek(const TensorLoops *l, int axes, int64_t i, int64_t *at, void **p) {
+    for (int d = axes - 1; d >= 0; d--) {
+        const int64_t step = i % l->size[d];
+        i /= l->size[d];
+        advance(l, d, step - at[d], p);
+        at[d] = step;
+    }
+}
+
 static void run_rows(const TensorLoops *l, void *const *start, TensorRun *run,
                      const void *options) {
     static const int64_t ones[TENSOR_MAX_OPERANDS] = {1, 1, 1, 1};
@@ -236,4 +250,110 @@ void tensor_loops_run(const TensorLoops *l, void *const *start, TensorRun *run,
     do {
         run_tiles(&tiled, p, run, options);
     } while (tensor_loops_next(&tiled, inner - 1, at, p));
+}
+
+/* ---- shared by threads ---- */
+
+typedef struct {
+    const TensorLoops *l;
+    void *const *start;
+    TensorPart *f;
+    const void *context;
+    int axis;
+    int64_t block; /* steps of the axis that stay together */
+} Parts;
+
+static void run_part(int64_t begin, int64_t end, void *context) {
+    const Parts *s = context;
+    TensorLoops part = *s->l;
+    void *p[TENSOR_MAX_OPERANDS];
+    memcpy(p, s->start, (size_t)part.operands * sizeof *p);
+    const int64_t size = part.size[s->axis], first = begin * s->block;
+    part.size[s->axis] = least_of(end * s->block, size) - first;
+    part.count = part.count / size * part.size[s->axis];
+    advance(&part, s->axis, first, p);
+    s->f(&part, p, s->context);
+}
+
+/* The outermost axis of some length, so that a thread's memory lies together; else the longest;
+ * -1: there is none. */
+static int axis_to_share(const TensorLoops *l) {
+    int longest = -1;
+    for (int d = 0; d < l->ndim; d++) {
+        if (l->stride[d][0] == 0) {
+            continue;
+        }
+        if (l->size[d] >= SHARES) {
+            return d;
+        }
+        longest = longest < 0 || l->size[d] > l->size[longest] ? d : longest;
+    }
+    return longest;
+}
+
+/* Of the innermost axis cache lines and vectors stay whole. */
+static int64_t block_of(const TensorLoops *l, int axis) {
+    if (axis < l->ndim - 1) {
+        return 1;
+    }
+    return l->size[axis] < SHARES * CHUNK ? LINE : CHUNK;
+}
+
+void tensor_loops_parts(const TensorLoops *l, void *const *start, double ns, TensorPart *f,
+                        const void *context) {
+    const int axis = (double)l->count * ns < TENSOR_WORTH_NS ? -1 : axis_to_share(l);
+    if (axis < 0) {
+        f(l, start, context);
+        return;
+    }
+    const int64_t size = l->size[axis], block = block_of(l, axis);
+    const double steps = (double)(l->count / size) * (double)block;
+    Parts s = {l, start, f, context, axis, block};
+    tensor_parallel_work((size - 1) / block + 1, steps * ns, run_part, &s);
+}
+
+typedef struct {
+    TensorRun *run;
+    const void *options;
+} Runs;
+
+static void run_runs(const TensorLoops *part, void *const *start, const void *context) {
+    const Runs *r = context;
+    tensor_loops_run(part, start, r->run, r->options);
+}
+
+void tensor_loops_share(const TensorLoops *l, void *const *start, TensorRun *run,
+                        const void *options, double ns) {
+    tensor_loops_parts(l, start, ns, run_runs, &(Runs){run, options});
+}
+
+typedef struct {
+    const TensorLoops *l;
+    int axes;
+    void *const *start;
+    TensorPass *f;
+    const void *context;
+} Passes;
+
+static void run_passes(int64_t begin, int64_t end, void *context) {
+    const Passes *s = context;
+    int64_t at[TENSOR_MAX_DIMS] = {0};
+    void *p[TENSOR_MAX_OPERANDS];
+    memcpy(p, s->start, (size_t)s->l->operands * sizeof *p);
+    tensor_loops_seek(s->l, s->axes, begin, at, p);
+    for (int64_t i = begin; i < end; i++) {
+        s->f(p, s->context);
+        tensor_loops_next(s->l, s->axes, at, p);
+    }
+}
+
+void tensor_loops_each(const TensorLoops *l, int axes, void *const *start, double ns,
+                       TensorPass *f, const void *context) {
+    int64_t n = 1;
+    for (int d = 0; d < axes; d++) {
+        n *= l->size[d];
+    }
+    if (l->count != 0) {
+        tensor_parallel_work(n, ns, run_passes, &(Passes){l, axes, start, f, context});
+    }
 }

@@ -32,8 +32,27 @@ void tensor_loops_sort(TensorLoops *l);
  * moves.  False after the last pass, with both at the first one again. */
 bool tensor_loops_next(const TensorLoops *l, int axes, int64_t *at, void **p);
 
+/* Sets at[] and p[] to pass number i of the loops over the first `axes` axes. */
+void tensor_loops_seek(const TensorLoops *l, int axes, int64_t i, int64_t *at, void **p);
+
 /* Every pass, in an order that suits memory; along each axis it goes up. */
 void tensor_loops_run(const TensorLoops *l, void *const *start, TensorRun *run,
                       const void *options);
+
+/* The same, shared by threads where passes of some `ns` nanoseconds are worth it.  Passes write
+ * elements of operand 0 of their own, except along axes where its stride is 0. */
+void tensor_loops_share(const TensorLoops *l, void *const *start, TensorRun *run,
+                        const void *options, double ns);
+
+/* f on parts of the nest that together are all of it, shared by threads likewise: each a nest
+ * with the same axes, one of them shorter.  Along no axis where the stride of operand 0 is 0. */
+typedef void TensorPart(const TensorLoops *part, void *const *start, const void *context);
+void tensor_loops_parts(const TensorLoops *l, void *const *start, double ns, TensorPart *f,
+                        const void *context);
+
+/* f at every pass of the first `axes` axes, shared by threads likewise. */
+typedef void TensorPass(void *const *p, const void *context);
+void tensor_loops_each(const TensorLoops *l, int axes, void *const *start, double ns,
+                       TensorPass *f, const void *context);
 
 #endif
