@@ -38,6 +38,10 @@ const TensorVmathF64 *tensor_vmath_f64(void) {
     return table()->vmath_f64;
 }
 
+TensorPhiloxBlocks *tensor_philox(void) {
+    return table()->philox;
+}
+
 /* An input may be the result itself, but then element for element. */
 static bool is_apart_or_same(const Tensor *y, const Tensor *x) {
     if (x->data != y->data || tensor_numel(y) < 2) {

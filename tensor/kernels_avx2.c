@@ -34,11 +34,16 @@
 #define REGISTERS 16
 #include "tensor/kernels.inc"
 
+#define LANES64 4
+#define MUL32(a, b) ((Words)_mm256_mul_epu32((__m256i)(a), (__m256i)(b)))
+#include "tensor/philox.inc"
+
 const TensorKernelTable tensor_kernels_avx2 = {
     .f32 = &kernels_f32,
     .f64 = &kernels_f64,
     .vmath_f32 = &vmath_f32,
     .vmath_f64 = &vmath_f64,
+    .philox = philox,
 };
 
 #endif

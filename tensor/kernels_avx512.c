@@ -36,11 +36,16 @@
 #define REGISTERS 32
 #include "tensor/kernels.inc"
 
+#define LANES64 8
+#define MUL32(a, b) ((Words)_mm512_mul_epu32((__m512i)(a), (__m512i)(b)))
+#include "tensor/philox.inc"
+
 const TensorKernelTable tensor_kernels_avx512 = {
     .f32 = &kernels_f32,
     .f64 = &kernels_f64,
     .vmath_f32 = &vmath_f32,
     .vmath_f64 = &vmath_f64,
+    .philox = philox,
 };
 
 #endif

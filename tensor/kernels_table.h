@@ -117,6 +117,10 @@ typedef struct {
                                 const void *g, const void *x, const void *weight, double mean,
                                 double rstd);
 
+    /* y = x times 0 where the bits are below the threshold, else times scale; contiguous. */
+    void (*dropout)(int64_t n, void *y, const void *x, const uint32_t *bits, uint32_t threshold,
+                    double scale);
+
     /* One row of n elements, contiguous operands. */
     void (*gates[TENSOR_GATES_COUNT])(int64_t n, void *const *p);
 
@@ -134,10 +138,21 @@ typedef struct {
                           int64_t g_column, const void *x, int64_t x_row, int64_t x_column);
 } TensorKernels;
 
+/* The counters of random numbers of one key and kind, but for their first word. */
+typedef struct {
+    uint64_t seed, step, draw, kind;
+} TensorPhilox;
+
+/* Blocks first, first + 1, .., of four words each; how many of them it made: those that fill its
+ * vectors. */
+typedef int64_t TensorPhiloxBlocks(const TensorPhilox *o, uint64_t first, int64_t blocks,
+                                   void *to);
+
 typedef struct {
     const TensorKernels *f32, *f64;
     const TensorVmathF32 *vmath_f32;
     const TensorVmathF64 *vmath_f64;
+    TensorPhiloxBlocks *philox; /* or NULL */
 } TensorKernelTable;
 
 extern const TensorKernelTable tensor_kernels_plain;
@@ -151,6 +166,8 @@ extern const TensorKernelTable tensor_kernels_avx512;
 
 /* The kernels of a float type for the instruction set in use. */
 const TensorKernels *tensor_kernels(TensorDtype dtype);
+
+TensorPhiloxBlocks *tensor_philox(void);
 
 /* The run that copies, and converts where the types differ. */
 TensorRun *tensor_convert_run(TensorDtype to, TensorDtype from);

@@ -5,6 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/kernels_table.h"
+#include "tensor/parallel.h"
+
 /* The kind of number stands in the counter, so that kinds do not share bits. */
 enum { KIND_BITS32, KIND_UNIFORM, KIND_NORMAL, KIND_BELOW };
 
@@ -16,6 +19,16 @@ static philox4x64_ctr_t block(TensorRngKey key, uint64_t kind, uint64_t number) 
     philox4x64_ctr_t counter = {{number, key.draw, kind, 0}};
     philox4x64_key_t words = {{key.seed, key.step}};
     return philox4x64_R(10, counter, words);
+}
+
+/* Blocks number .. number + n - 1. */
+static void draw_blocks(TensorRngKey key, uint64_t kind, uint64_t number, int64_t n, void *to) {
+    TensorPhiloxBlocks *philox = tensor_philox();
+    const TensorPhilox o = {key.seed, key.step, key.draw, kind};
+    for (int64_t i = philox != NULL ? philox(&o, number, n, to) : 0; i < n; i++) {
+        philox4x64_ctr_t b = block(key, kind, number + (uint64_t)i);
+        memcpy((char *)to + i * (int64_t)sizeof b.v, b.v, sizeof b.v);
+    }
 }
 
 /* ---- one number ---- */
@@ -58,7 +71,7 @@ int64_t tensor_rng_below(TensorRngKey key, uint64_t index, int64_t n) {
 
 /* ---- walking a tensor in row-major order ---- */
 
-#define CHUNK 512 /* elements at a time; a multiple of every block's numbers */
+/* CHUNK elements at a time: a multiple of every block's numbers. */
 
 typedef struct {
     size_t size; /* of one element */
@@ -89,6 +102,14 @@ static int64_t walk_left(const Walk *w) {
 static void walk_move(Walk *w, int axis, int64_t steps) {
     w->index[axis] += steps;
     w->at += steps * w->stride[axis] * (int64_t)w->size;
+}
+
+/* From the first element to number i. */
+static void walk_seek(Walk *w, int64_t i) {
+    for (int axis = w->ndim - 1; axis >= 0; axis--) {
+        walk_move(w, axis, i % w->shape[axis]);
+        i /= w->shape[axis];
+    }
 }
 
 /* n <= walk_left elements on, into the next row at the end of one. */
@@ -174,29 +195,23 @@ typedef struct {
     double a, b; /* lo and hi, or mean and std */
 } Distribution;
 
-/* n numbers from index start on, start a multiple of WORDS; whole blocks, so up to
- * WORDS - 1 numbers more are written. */
-typedef void Draw(const Distribution *d, uint64_t start, int64_t n, double *out);
+/* n numbers of as many words. */
+typedef void Draw(const Distribution *d, const uint64_t *words, int64_t n, double *out);
 
-static void draw_uniform(const Distribution *d, uint64_t start, int64_t n, double *out) {
-    double lo = d->a, hi = d->b, width = hi - lo;
-    for (int64_t i = 0; i < n; i += WORDS) {
-        philox4x64_ctr_t b = block(d->key, KIND_UNIFORM, (start + (uint64_t)i) / WORDS);
-        for (int k = 0; k < WORDS; k++) {
-            double value = lo + width * unit(b.v[k]);
-            out[i + k] = value < hi || lo == hi ? value : nextafter(hi, lo);
-        }
+static void draw_uniform(const Distribution *d, const uint64_t *words, int64_t n, double *out) {
+    const double lo = d->a, hi = d->b, width = hi - lo, below = lo == hi ? hi : nextafter(hi, lo);
+    for (int64_t i = 0; i < n; i++) {
+        const double value = lo + width * unit(words[i]);
+        out[i] = value < hi ? value : below;
     }
 }
 
-static void draw_normal(const Distribution *d, uint64_t start, int64_t n, double *out) {
-    for (int64_t i = 0; i < n; i += WORDS) {
-        philox4x64_ctr_t b = block(d->key, KIND_NORMAL, (start + (uint64_t)i) / WORDS);
-        for (int k = 0; k < WORDS; k += 2) {
-            double r = radius(b.v[k]), t = angle(b.v[k + 1]);
-            out[i + k] = d->a + d->b * (r * cos(t));
-            out[i + k + 1] = d->a + d->b * (r * sin(t));
-        }
+/* n is even. */
+static void draw_normal(const Distribution *d, const uint64_t *words, int64_t n, double *out) {
+    for (int64_t i = 0; i < n; i += 2) {
+        const double r = radius(words[i]), t = angle(words[i + 1]);
+        out[i] = d->a + d->b * (r * cos(t));
+        out[i + 1] = d->a + d->b * (r * sin(t));
     }
 }
 
@@ -213,33 +228,51 @@ static void convert_to_f32(float *to, const double *from, int64_t n) {
         to[i] = (float)from[i];
 }
 
-static void fill(const Tensor *y, Draw *draw, const Distribution *d, bool bounded) {
-    assert(tensor_dtype_is_float(y->dtype) && !tensor_is_overlapping(y));
+/* What fills a tensor. */
+typedef struct {
+    const Tensor *y;
+    Draw *draw;
+    const Distribution *d;
+    uint64_t kind;
+    bool bounded;
+} Fill;
+
+static void fill_chunks(int64_t begin, int64_t end, void *context) {
+    const Fill *f = context;
+    const int64_t numel = tensor_numel(f->y), last = end * CHUNK < numel ? end * CHUNK : numel;
+    uint64_t words[CHUNK];
     double drawn[CHUNK];
     Chunk chunk;
-    Walk w = walk_start(y);
-    int64_t numel = tensor_numel(y);
-    for (int64_t i = 0; i < numel; i += CHUNK) {
-        int64_t n = numel - i < CHUNK ? numel - i : CHUNK;
-        draw(d, (uint64_t)i, n, drawn);
+    Walk w = walk_start(f->y);
+    walk_seek(&w, begin * CHUNK);
+    for (int64_t i = begin * CHUNK; i < last; i += CHUNK) {
+        const int64_t n = last - i < CHUNK ? last - i : CHUNK, blocks = (n + WORDS - 1) / WORDS;
+        draw_blocks(f->d->key, f->kind, (uint64_t)(i / WORDS), blocks, words);
+        f->draw(f->d, words, blocks * WORDS, drawn);
         void *to = walk_place(&w, &chunk, n);
-        if (y->dtype == TENSOR_F64)
+        if (f->y->dtype == TENSOR_F64)
             memcpy(to, drawn, (size_t)n * sizeof(double));
-        else if (bounded)
-            round_to_f32(to, drawn, n, d->b);
+        else if (f->bounded)
+            round_to_f32(to, drawn, n, f->d->b);
         else
             convert_to_f32(to, drawn, n);
         walk_commit(&w, &chunk, n);
     }
 }
 
+static void fill(const Fill *f, double ns) {
+    const int64_t numel = tensor_numel(f->y);
+    assert(tensor_dtype_is_float(f->y->dtype) && !tensor_is_overlapping(f->y));
+    tensor_parallel_work((numel + CHUNK - 1) / CHUNK, CHUNK * ns, fill_chunks, (void *)f);
+}
+
 void tensor_rng_fill_uniform(const Tensor *y, TensorRngKey key, double lo, double hi) {
     assert(lo <= hi && isfinite(hi - lo));
-    fill(y, draw_uniform, &(Distribution){key, lo, hi}, lo < hi);
+    fill(&(Fill){y, draw_uniform, &(Distribution){key, lo, hi}, KIND_UNIFORM, lo < hi}, 3);
 }
 
 void tensor_rng_fill_normal(const Tensor *y, TensorRngKey key, double mean, double std) {
-    fill(y, draw_normal, &(Distribution){key, mean, std}, false);
+    fill(&(Fill){y, draw_normal, &(Distribution){key, mean, std}, KIND_NORMAL, false}, 20);
 }
 
 /* ---- dropout ---- */
@@ -250,34 +283,25 @@ typedef struct {
     TensorRngKey key;
     uint32_t threshold; /* smaller bits drop the element */
     double scale;       /* of what is kept */
+    void (*apply)(int64_t n, void *y, const void *x, const uint32_t *bits, uint32_t threshold,
+                  double scale);
 } Mask;
 
-/* The bits of numbers start.. start + n - 1.  room holds n and two partial blocks. */
+/* The bits of numbers start.. start + n - 1: the lower half of a word comes first.  room holds n
+ * and two partial blocks. */
 static const uint32_t *draw_bits(TensorRngKey key, uint64_t start, int64_t n, uint32_t *room) {
-    uint64_t last = (start + (uint64_t)n - 1) / BITS_PER_BLOCK;
-    uint32_t *to = room;
-    for (uint64_t number = start / BITS_PER_BLOCK; number <= last; number++) {
-        philox4x64_ctr_t b = block(key, KIND_BITS32, number);
-        for (int k = 0; k < WORDS; k++) {
-            *to++ = (uint32_t)b.v[k];
-            *to++ = (uint32_t)(b.v[k] >> 32);
-        }
+    const uint64_t first = start / BITS_PER_BLOCK;
+    const uint64_t last = (start + (uint64_t)n - 1) / BITS_PER_BLOCK;
+    const int64_t blocks = (int64_t)(last - first) + 1;
+    draw_blocks(key, KIND_BITS32, first, blocks, room);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    for (int64_t i = 0; i < blocks * BITS_PER_BLOCK; i += 2) {
+        uint32_t high = room[i];
+        room[i] = room[i + 1];
+        room[i + 1] = high;
     }
+#endif
     return room + start % BITS_PER_BLOCK;
-}
-
-static void apply_f32(float *y, const float *x, const uint32_t *bits, int64_t n, const Mask *m) {
-    uint32_t threshold = m->threshold;
-    float scale = (float)m->scale;
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] * (bits[i] < threshold ? 0.0f : scale);
-}
-
-static void apply_f64(double *y, const double *x, const uint32_t *bits, int64_t n, const Mask *m) {
-    uint32_t threshold = m->threshold;
-    double scale = m->scale;
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] * (bits[i] < threshold ? 0.0 : scale);
 }
 
 /* n elements, whose numbers follow each other from start on. */
@@ -290,21 +314,7 @@ static void drop_run(Walk *y, Walk *x, uint64_t start, int64_t n, const Mask *m)
         const uint32_t *bits = draw_bits(m->key, start, count, room);
         const void *from = walk_read(x, &x_chunk, count);
         void *to = walk_place(y, &y_chunk, count);
-        if (y->size == sizeof(float))
-            apply_f32(to, from, bits, count, m);
-        else
-            apply_f64(to, from, bits, count, m);
-        walk_commit(y, &y_chunk, count);
-    }
-}
-
-/* memmove: y may be x. */
-static void copy_all(Walk *y, Walk *x, int64_t n) {
-    Chunk x_chunk, y_chunk;
-    for (int64_t count; n > 0; n -= count) {
-        count = n < CHUNK ? n : CHUNK;
-        const void *from = walk_read(x, &x_chunk, count);
-        memmove(walk_place(y, &y_chunk, count), from, (size_t)count * y->size);
+        m->apply(count, to, from, bits, m->threshold, m->scale);
         walk_commit(y, &y_chunk, count);
     }
 }
@@ -332,25 +342,43 @@ static Numbering number_elements(const Tensor *x, int batch_axis, int64_t first,
                        .length = x->shape[batch_axis] * inner};
 }
 
+typedef struct {
+    const Tensor *y, *x;
+    Numbering numbers;
+    Mask mask;
+} Dropout;
+
+static void drop_chunks(int64_t begin, int64_t end, void *context) {
+    const Dropout *d = context;
+    const int64_t numel = tensor_numel(d->x), last = end * CHUNK < numel ? end * CHUNK : numel;
+    Walk to = walk_start(d->y), from = walk_start(d->x);
+    walk_seek(&to, begin * CHUNK);
+    walk_seek(&from, begin * CHUNK);
+    for (int64_t i = begin * CHUNK, n; i < last; i += n) {
+        const int64_t run = i / d->numbers.length, at = i % d->numbers.length;
+        n = d->numbers.length - at < last - i ? d->numbers.length - at : last - i;
+        drop_run(&to, &from, d->numbers.start + (uint64_t)run * d->numbers.step + (uint64_t)at, n,
+                 &d->mask);
+    }
+}
+
 void tensor_dropout(const Tensor *y, const Tensor *x, TensorRngKey key, double p, int batch_axis,
                     int64_t first, int64_t total) {
     assert(tensor_dtype_is_float(x->dtype) && x->dtype == y->dtype && tensor_same_shape(x, y));
     assert(!tensor_is_overlapping(y) && p >= 0 && p <= 1);
-    Numbering numbers = number_elements(x, batch_axis, first, total);
-    if (tensor_numel(x) == 0)
-        return;
-    Walk to = walk_start(y), from = walk_start(x);
+    Dropout d = {y, x, number_elements(x, batch_axis, first, total),
+                 {.key = key, .apply = tensor_kernels(x->dtype)->dropout}};
     if (p == 0) {
-        copy_all(&to, &from, tensor_numel(x));
+        tensor_convert(y, x);
         return;
     }
     /* Where every element is dropped, the threshold does not fit in 32 bits. */
     double threshold = nearbyint(p * 0x1p32);
-    Mask mask = {key, 0, 0.0};
-    if (threshold < 0x1p32)
-        mask = (Mask){key, (uint32_t)threshold, 1 / (1 - p)};
-    for (int64_t i = 0; i < numbers.runs; i++)
-        drop_run(&to, &from, numbers.start + (uint64_t)i * numbers.step, numbers.length, &mask);
+    if (threshold < 0x1p32) {
+        d.mask.threshold = (uint32_t)threshold;
+        d.mask.scale = 1 / (1 - p);
+    }
+    tensor_parallel_work((tensor_numel(x) + CHUNK - 1) / CHUNK, CHUNK * 1., drop_chunks, &d);
 }
 
 /* ---- categorical ---- */
