@@ -35,7 +35,8 @@
 #include "tensor/kernels.inc"
 
 #define LANES64 4
-#define MUL32(a, b) ((Words)_mm256_mul_epu32((__m256i)(a), (__m256i)(b)))
+#define INTEGERS __m256i
+#define MM(name) _mm256_##name
 #include "tensor/philox.inc"
 
 const TensorKernelTable tensor_kernels_avx2 = {

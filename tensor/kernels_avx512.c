@@ -37,7 +37,8 @@
 #include "tensor/kernels.inc"
 
 #define LANES64 8
-#define MUL32(a, b) ((Words)_mm512_mul_epu32((__m512i)(a), (__m512i)(b)))
+#define INTEGERS __m512i
+#define MM(name) _mm512_##name
 #include "tensor/philox.inc"
 
 const TensorKernelTable tensor_kernels_avx512 = {
