@@ -28,7 +28,7 @@ enum {
     PART = 128,
     SHORT_AXIS = 16,
     SHARES = 8,          /* blocks of columns that threads want, as long as each has */
-    LEAST_COLUMNS = 128, /* so many: cache lines one behind the other */
+    LEAST_COLUMNS = 256, /* so many: rows are read in pieces of some length */
 };
 
 /* What an element takes, roughly; its exponential; a sum that waits for the one before; what is

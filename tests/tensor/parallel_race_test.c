@@ -1,13 +1,16 @@
 /* Two threads that call tensor_parallel at the same time, again and again, with pauses in which
  * the library's threads fall asleep; every range writes plain memory that its caller then reads.
- * A plain program, so that it runs under ThreadSanitizer. */
+ * Then two that compute with tensors.  A plain program, so that it runs under ThreadSanitizer. */
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "tensor/kernels.h"
 #include "tensor/parallel.h"
+#include "tensor/rng.h"
 
 enum { CALLERS = 2, CALLS = 3000, PAUSE_EVERY = 150, MOST = 200 };
 
@@ -52,26 +55,77 @@ static void *call(void *argument) {
     return s;
 }
 
-static bool run(int threads) {
+/* ---- tensors ---- */
+
+enum { ROWS = 64, COLUMNS = 1000, STEPS = 30 };
+
+static float input[ROWS * COLUMNS];
+static int64_t places[ROWS];
+
+typedef struct {
+    float y[ROWS * COLUMNS], sum[COLUMNS], table[ROWS * COLUMNS];
+} Results;
+
+static void compute(Results *r) {
+    const int64_t shape[] = {ROWS, COLUMNS}, row[] = {1, COLUMNS};
+    const Tensor x = tensor_wrap(input, TENSOR_F32, 2, shape);
+    const Tensor y = tensor_wrap(r->y, TENSOR_F32, 2, shape);
+    const Tensor sum = tensor_wrap(r->sum, TENSOR_F32, 2, row);
+    const Tensor table = tensor_wrap(r->table, TENSOR_F32, 2, shape);
+    const Tensor index = tensor_wrap(places, TENSOR_I64, 1, shape);
+    tensor_fill(&table, 0);
+    tensor_unary(TENSOR_TANH, &y, &x);
+    tensor_dropout(&y, &y, (TensorRngKey){1, 2, 3}, .5, -1, 0, 0);
+    tensor_index_add(&table, 0, &index, &y);
+    tensor_softmax(&y, &table, 1);
+    tensor_sum(&sum, &y);
+}
+
+static void *compute_often(void *argument) {
+    const Results *expected = argument;
+    Results *r = calloc(1, sizeof *r);
+    bool right = r != NULL;
+    for (int i = 0; right && i < STEPS; i++) {
+        compute(r);
+        right = memcmp(r, expected, sizeof *r) == 0;
+    }
+    free(r);
+    return right ? argument : NULL;
+}
+
+/* ---- both ---- */
+
+/* f on threads of its own, for argument + i step; false where one returns NULL. */
+static bool run_callers(void *(*f)(void *), void *argument, size_t step) {
     pthread_t id[CALLERS];
-    Sums *sums = calloc(CALLERS, sizeof *sums);
-    bool right = sums != NULL && tensor_threads_set(threads);
-    for (int i = 0; right && i < CALLERS; i++)
-        if (pthread_create(&id[i], NULL, call, &sums[i]) != 0) abort();
-    for (int i = 0, n = right ? CALLERS : 0; i < n; i++) {
+    bool right = true;
+    for (size_t i = 0; i < CALLERS; i++)
+        if (pthread_create(&id[i], NULL, f, (char *)argument + i * step) != 0) abort();
+    for (int i = 0; i < CALLERS; i++) {
         void *done;
         pthread_join(id[i], &done);
         right &= done != NULL;
     }
-    free(sums);
-    printf("%d threads for %d callers: %s\n", threads, CALLERS, right ? "right" : "wrong");
     return right;
 }
 
 int main(void) {
     static const int threads[] = {2, 5, 3, 1, 2};
+    static Sums sums[CALLERS];
+    static Results expected;
     bool ok = true;
-    for (int i = 0; i < 5; i++) ok &= run(threads[i]);
+    for (int i = 0; i < ROWS * COLUMNS; i++) input[i] = (float)(i % 77) / 77;
+    for (int i = 0; i < ROWS; i++) places[i] = i * i % ROWS;
+    tensor_threads_set(1);
+    compute(&expected);
+    for (int i = 0; i < 5; i++) {
+        ok &= tensor_threads_set(threads[i]);
+        const bool ranges = run_callers(call, sums, sizeof *sums);
+        const bool tensors = run_callers(compute_often, &expected, 0);
+        printf("%d threads for %d callers: ranges %s, tensors %s\n", threads[i], CALLERS,
+               ranges ? "right" : "wrong", tensors ? "right" : "wrong");
+        ok &= ranges && tensors;
+    }
     puts(ok ? "passed" : "FAILED");
     return !ok;
 }
