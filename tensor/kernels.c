@@ -379,6 +379,8 @@ static double cost_of_gates(TensorGates f) {
     case TENSOR_GRU:
     case TENSOR_RNN_TANH:
         return 1.5 * FUNCTION;
+    case TENSOR_LSTM_STEP:
+        return 2.5 * FUNCTION;
     default:
         return 2 * CHEAP;
     }

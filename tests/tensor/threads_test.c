@@ -13,7 +13,7 @@ enum {
     MASK,    /* U8 */
     PLACES,  /* I64, 0..C-1 */
     IN_G0,   /* contiguous inputs */
-    IN_G6 = IN_G0 + 6,
+    IN_G8 = IN_G0 + 8,
     TABLE,   /* [K, C] */
     WEIGHT,  /* [C] */
     BIAS,    /* [C] */
@@ -25,7 +25,7 @@ enum {
     LONGS,   /* I64 */
     OTHER,   /* of the other float type */
     OUT_G0,  /* contiguous outputs */
-    OUT_G4 = OUT_G0 + 4,
+    OUT_G6 = OUT_G0 + 6,
     ROW,     /* [1, C] */
     COLUMN,  /* [R, 1] */
     INDICES, /* I64 [R, 1] */
@@ -37,7 +37,7 @@ enum {
     OPERANDS
 };
 
-enum { K = 4 };
+enum { K = 4, MOST_OUT = 7 };
 
 typedef struct {
     Tensor t[OPERANDS];
@@ -51,7 +51,7 @@ typedef struct {
     Pieces pieces; /* that can be computed apart */
     int count;     /* of f's options 0..count-1 */
     void (*f)(const Set *s, int option);
-    int out[5]; /* what it writes; 0 ends the list */
+    int out[MOST_OUT]; /* what it writes; 0 ends the list */
 } Case;
 
 #define F(name) static void name(const Set *s, int f)
@@ -80,9 +80,27 @@ F(add_row) { (void)f, tensor_binary(TENSOR_ADD, T(Y), T(A), T(WEIGHT)); }
 F(gates) {
     static const struct {
         int in, out;
-    } operands[] = {{4, 4}, {3, 3}, {2, 3}, {3, 2}, {5, 4}, {4, 3}, {7, 4}, {6, 5},
-                    {2, 1}, {2, 1}, {2, 1}, {2, 1}, {3, 1}, {3, 1}, {2, 2}};
-    Tensor t[12];
+    } operands[TENSOR_GATES_COUNT] = {
+        [TENSOR_LSTM_CELL] = {4, 4},
+        [TENSOR_LSTM_COUPLED] = {3, 3},
+        [TENSOR_LSTM_OUTPUT] = {2, 3},
+        [TENSOR_LSTM_STEP] = {9, 7},
+        [TENSOR_LSTM_OUTPUT_BACKWARD] = {3, 2},
+        [TENSOR_LSTM_CELL_BACKWARD] = {5, 4},
+        [TENSOR_LSTM_COUPLED_BACKWARD] = {4, 3},
+        [TENSOR_LSTM_STEP_BACKWARD] = {8, 5},
+        [TENSOR_GRU] = {7, 4},
+        [TENSOR_GRU_BACKWARD] = {6, 5},
+        [TENSOR_RNN_TANH] = {2, 1},
+        [TENSOR_RNN_TANH_BACKWARD] = {2, 1},
+        [TENSOR_RNN_RELU] = {2, 1},
+        [TENSOR_RNN_RELU_BACKWARD] = {2, 1},
+        [TENSOR_MULTIPLY_ADD] = {3, 1},
+        [TENSOR_MIX] = {3, 1},
+        [TENSOR_MIX_BACKWARD] = {2, 2},
+    };
+    Tensor t[16];
+    cr_assert(operands[f].in > 0);
     for (int i = 0; i < operands[f].in; i++) t[i] = s->t[IN_G0 + i];
     for (int i = 0; i < operands[f].out; i++) t[operands[f].in + i] = s->t[OUT_G0 + i];
     tensor_gates((TensorGates)f, operands[f].in + operands[f].out, t);
@@ -184,7 +202,7 @@ static const Case cases[] = {
     {"where", ELEMENTS, 1, where, {Y}},
     {"add a row", ELEMENTS, 1, add_row, {Y}},
     {"gates", ROWS, TENSOR_GATES_COUNT, gates,
-     {OUT_G0, OUT_G0 + 1, OUT_G0 + 2, OUT_G0 + 3, OUT_G4}},
+     {OUT_G0, OUT_G0 + 1, OUT_G0 + 2, OUT_G0 + 3, OUT_G0 + 4, OUT_G0 + 5, OUT_G6}},
     {"reduction over rows", COLUMNS, REDUCTIONS, over_rows, {ROW}},
     {"reduction along rows", ROWS, REDUCTIONS, along_rows, {COLUMN}},
     {"reduction of all", NONE, REDUCTIONS, over_all, {TOTAL}},
@@ -263,7 +281,7 @@ static Set make_set(TensorArena *a, TensorDtype dtype, int64_t R, int64_t C, Lay
     }
     s.t[MASK] = matrix(a, TENSOR_U8, R, C, layout, false);
     s.t[PLACES] = matrix(a, TENSOR_I64, R, C, layout, false);
-    for (int i = IN_G0; i <= IN_G6; i++) s.t[i] = numbers(a, dtype, R, C, 0);
+    for (int i = IN_G0; i <= IN_G8; i++) s.t[i] = numbers(a, dtype, R, C, 0);
     s.t[TABLE] = numbers(a, dtype, K, C, 0);
     s.t[WEIGHT] = flat(a, dtype, C, 0);
     s.t[BIAS] = flat(a, dtype, C, 0);
@@ -274,7 +292,7 @@ static Set make_set(TensorArena *a, TensorDtype dtype, int64_t R, int64_t C, Lay
     s.t[FLAGS] = matrix(a, TENSOR_U8, R, C, layout, true);
     s.t[LONGS] = matrix(a, TENSOR_I64, R, C, layout, true);
     s.t[OTHER] = matrix(a, other, R, C, layout, true);
-    for (int i = OUT_G0; i <= OUT_G4; i++) s.t[i] = numbers(a, dtype, R, C, 0);
+    for (int i = OUT_G0; i <= OUT_G6; i++) s.t[i] = numbers(a, dtype, R, C, 0);
     s.t[ROW] = numbers(a, dtype, 1, C, 0);
     s.t[COLUMN] = numbers(a, dtype, R, 1, 0);
     s.t[INDICES] = numbers(a, TENSOR_I64, R, 1, 1);
@@ -326,12 +344,12 @@ static void run(const Case *c, const Set *s, int option, int threads) {
 }
 
 typedef struct {
-    char *before[5], *expected[5];
+    char *before[MOST_OUT], *expected[MOST_OUT];
 } Memory;
 
 static Memory remember(TensorArena *a, const Case *c, const Set *s) {
     Memory m = {0};
-    for (int i = 0; i < 5 && c->out[i]; i++) {
+    for (int i = 0; i < MOST_OUT && c->out[i]; i++) {
         const size_t n = bytes(&s->t[c->out[i]]);
         m.before[i] = tensor_arena_alloc(a, n);
         m.expected[i] = tensor_arena_alloc(a, n);
@@ -347,7 +365,7 @@ static void check_option(const Case *c, const Set *s, int option, const Memory *
         const int way = threads % 4; /* 1, 2, 3, in pieces */
         if (way == 0 && c->pieces == NONE) continue;
         run(c, s, option, way);
-        for (int i = 0; i < 5 && c->out[i]; i++) {
+        for (int i = 0; i < MOST_OUT && c->out[i]; i++) {
             const Tensor *y = &s->t[c->out[i]];
             if (way == 1) memcpy(m->expected[i], y->data, bytes(y));
             cr_expect(memcmp(m->expected[i], y->data, bytes(y)) == 0,
