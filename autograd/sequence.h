@@ -5,17 +5,22 @@
  * [B, T, I] serves as well.  H' is the size of the hidden state h: H, or the projection's.
  *
  * A recurrent op runs one layer in one direction as one operation: one matrix product for the
- * inputs of all steps, then for each step one product and a pass or two over the gates; going back
- * the same for each step, then three large products for the weights and x.  docs/lstm.md derives
- * and explains all of it.  Each has a twin, ag_.._composed, which is the same function written as
- * the textbook's loop of ops: it is what the fast one is tested against, what gives second
- * derivatives, and what to read first.
+ * inputs of all steps, then for each step one product and one pass over the gates (with options
+ * several); going back the same for each step, then three large products for the weights and x.
+ * docs/lstm.md derives and explains all of it.  Each has a twin, ag_.._composed, which is the same
+ * function written as the textbook's loop of ops: it is what the fast one is tested against, what
+ * gives second derivatives, and what to read first.
+ *
+ * x may also be I64 [T, B]: each entry is the number, 0 to I-1, of the 1 in a one-hot vector of I
+ * elements, as of ag_one_hot(x, I, dtype), whose results and gradients of the weights it has.  W_ih
+ * x_t is then a column of weight_ih, looked up without a product, as an embedding is; there is no
+ * gradient of x.
  *
  * lengths [B], where given, are the steps that each sequence has, 0 to T, in any order.  Beyond
- * them x is not used (it may hold NaN), y is 0 and the state stays: hn is the state after each
- * sequence's own last step, and with reverse, which goes from the last step to the first, each
- * starts at its own end.  Finished sequences leave the batch: the work is that of the steps there
- * are.  The array is read during the call.
+ * them x is not used (it may hold NaN, or any number), y is 0 and the state stays: hn is the state
+ * after each sequence's own last step, and with reverse, which goes from the last step to the
+ * first, each starts at its own end.  Finished sequences leave the batch: the work is that of the
+ * steps there are.  The array is read during the call.
  *
  * The same row of the batch gives the same bits of y, hn and cn whatever the other rows are. */
 #ifndef AUTOGRAD_SEQUENCE_H
@@ -59,8 +64,8 @@ typedef struct {
     AgVar hn, cn; /* [B, H'], [B, H]: the state after the last step */
 } AgLstmOutput;
 
-/* x [T, B, I], h0 [B, H'] and c0 [B, H] ({0}: zeros) -> y, hn, cn.  For each step, * elementwise
- * and s the logistic function:
+/* x [T, B, I] or I64 [T, B], h0 [B, H'] and c0 [B, H] ({0}: zeros) -> y, hn, cn.  For each step, *
+ * elementwise and s the logistic function:
  *
  *     a = W_ih x + b_ih + W_hh (m * h) + b_hh      [4H]; a_i, a_f, a_g, a_o its quarters
  *     i = s(a_i + p_i * c)                         input gate
@@ -79,8 +84,9 @@ typedef struct {
  *
  * h0 and c0 may be {0} each by itself; options NULL: all zero.  Differentiable in x, h0, c0 and all
  * weights; docs/lstm.md derives the backward pass.  Second derivatives go through ag_lstm_composed.
- * Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone; not all gains of the layer
- * norm, or its bias alone; a probability outside 0..1; layer_norm_eps < 0.
+ * Fails: shapes, dtypes; T = 0; a length outside 0..T; an entry of an I64 x outside 0..I-1 (within
+ * the lengths); one bias alone; not all gains of the layer norm, or its bias alone; a probability
+ * outside 0..1; layer_norm_eps < 0.
  *
  * S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997.
  * Forget gate: F. Gers, J. Schmidhuber and F. Cummins, Learning to Forget, Neural Computation
@@ -130,7 +136,7 @@ typedef struct {
     AgVar hn; /* [B, H]: h after the last step */
 } AgRnnOutput;
 
-/* x [T, B, I], h0 [B, H] ({0}: zeros) -> y, hn.  For each step:
+/* x [T, B, I] or I64 [T, B], h0 [B, H] ({0}: zeros) -> y, hn.  For each step:
  *
  *     r = s(W_ir x + b_ir + W_hr h + b_hr)         reset gate
  *     z = s(W_iz x + b_iz + W_hz h + b_hz)         update gate
@@ -139,7 +145,8 @@ typedef struct {
  *
  * as torch.nn.GRU has it, with r after the product.  options NULL: all zero.  Differentiable in x,
  * h0 and all weights, twice through ag_gru_composed.
- * Fails: shapes, dtypes; T = 0; a length outside 0..T; one bias alone.
+ * Fails: shapes, dtypes; T = 0; a length outside 0..T; an entry of an I64 x outside 0..I-1; one
+ * bias alone.
  * K. Cho and others, Learning Phrase Representations using RNN Encoder-Decoder for Statistical
  * Machine Translation, EMNLP 2014; this form of n: the paper's first version,
  * arXiv:1406.1078v1. */

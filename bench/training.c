@@ -71,8 +71,7 @@ static AgVar hidden(Trainer *m, AgVar x) {
     NnLstmState s = {nn_state_load(m->state, x.tape, "h", 3, shape),
                      nn_state_load(m->state, x.tape, "c", 3, shape)};
     NnDropout drop = {c->dropout, 1};
-    AgVar e = c->E > 0 ? nn_dropout(&drop, nn_embedding(&m->embedding, x))
-                       : ag_one_hot(x, c->V, TENSOR_F32);
+    AgVar e = c->E > 0 ? nn_dropout(&drop, nn_embedding(&m->embedding, x)) : x;
     NnLstmOutput o = nn_lstm(&m->lstm, e, &s, NULL);
     nn_state_store(m->state, "h", o.hn);
     nn_state_store(m->state, "c", o.cn);

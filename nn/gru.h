@@ -47,7 +47,7 @@ typedef struct {
 NnGruCell nn_gru_cell_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                            const NnRnnCellOptions *options);
 
-/* x [B, I], h [B, H] -> h' [B, H].  Differentiable in x, h and parameters.
+/* x [B, I] or I64 [B], h [B, H] -> h' [B, H].  Differentiable in x, h and parameters.
  * Fails (the tape's error): shapes, dtypes. */
 AgVar nn_gru_cell(const NnGruCell *m, AgVar x, AgVar h);
 
@@ -83,8 +83,8 @@ typedef struct {
 NnGru nn_gru_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                   const NnGruOptions *options);
 
-/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn, exactly as nn_rnn (rnn.h) has them: h0
- * [L*D, B, H] or {0}, lengths [B] or NULL, derivatives and what fails. */
+/* x [T, B, I] (batch_first: [B, T, I]), or I64 without the last axis -> y, hn, exactly as nn_rnn
+ * (rnn.h) has them: h0 [L*D, B, H] or {0}, lengths [B] or NULL, derivatives and what fails. */
 NnRnnOutput nn_gru(const NnGru *m, AgVar x, AgVar h0, const int64_t *lengths);
 
 #ifdef __cplusplus

@@ -75,8 +75,8 @@ typedef struct {
 NnLstmCell nn_lstm_cell_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                              const NnLstmCellOptions *options);
 
-/* x [B, I], s.h [B, H'], s.c [B, H] -> h', c'.  Both have to be there: zeros are ag_full's.
- * Differentiable in x, h, c and parameters.
+/* x [B, I] or I64 [B], s.h [B, H'], s.c [B, H] -> h', c'.  Both states have to be there: zeros are
+ * ag_full's.  Differentiable in x, h, c and parameters.
  * Fails (the tape's error; both results failed): shapes, dtypes. */
 NnLstmState nn_lstm_cell(const NnLstmCell *m, AgVar x, NnLstmState s);
 
@@ -111,7 +111,7 @@ typedef struct {
     /* Variational dropout: one mask for all steps of a sequence (Y. Gal and Z. Ghahramani, A
      * Theoretically Grounded Application of Dropout in Recurrent Neural Networks, NIPS 2016). */
     bool locked_dropout;   /* `dropout` between the layers is of this kind, too */
-    double input_dropout;  /* of x */
+    double input_dropout;  /* of x, which has to be vectors */
     double hidden_dropout; /* of h on its way to the next step's gates, in every layer */
     double output_dropout; /* of y */
     /* Of the elements of every weight_hh, one mask for the whole call (S. Merity, N. Keskar and
@@ -146,13 +146,16 @@ typedef struct {
     AgVar cn; /* [L*D, B, H]:  .. of a reverse pass the state after step 0 */
 } NnLstmOutput;
 
-/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn, cn.  s gives h0 [L*D, B, H'] and c0 [L*D, B, H],
- * both; NULL: zeros.  lengths [B], the steps of each sequence, 0..T in any order; NULL: all T:
- * beyond them x is not used, y is 0, hn and cn are the states at each sequence's own end, and
- * reverse passes start there.  The array is read during the call.  Differentiable, any number of
- * times, in x, h0, c0 and all parameters.
+/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn, cn.  x I64 [T, B] (batch_first: [B, T]) stands
+ * for one-hot vectors of size I by the numbers of their 1, without the product that they would take
+ * (autograd/sequence.h).  s gives h0 [L*D, B, H'] and c0 [L*D, B, H], both; NULL: zeros.  lengths
+ * [B], the steps of each sequence, 0..T in any order; NULL: all T: beyond them x is not used, y is
+ * 0, hn and cn are the states at each sequence's own end, and reverse passes start there.  The
+ * array is read during the call.  Differentiable, any number of times, in x, h0, c0 and all
+ * parameters.
  * Fails (the tape's error, with scope; all results failed): x has not 3 axes or not size I; T is
- * 0; h0 or c0 missing or of another shape; a length outside 0..T; dtypes differ. */
+ * 0; h0 or c0 missing or of another shape; a length outside 0..T; dtypes differ; an entry of an I64
+ * x outside 0..I-1; an I64 x with input_dropout. */
 NnLstmOutput nn_lstm(const NnLstm *m, AgVar x, const NnLstmState *s, const int64_t *lengths);
 
 #ifdef __cplusplus

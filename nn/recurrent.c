@@ -98,14 +98,24 @@ NnRnnLayer *nn_recurrent_gate_layers(NnParamSet *set, const char *name, int gate
 
 /* ---- checks of a call ---- */
 
+bool nn_recurrent_fits(AgVar x, int n, int64_t I) {
+    if (ag_dtype(x) == TENSOR_I64) return ag_ndim(x) == n;
+    return ag_ndim(x) == n + 1 && ag_dim(x, n) == I;
+}
+
 static bool check_sequence(const NnRecurrent *m, AgVar x) {
+    bool numbers = ag_dtype(x) == TENSOR_I64;
     const char *axes = m->batch_first ? "B,T" : "T,B";
-    char got[TENSOR_DESCRIBE_SIZE];
+    char got[TENSOR_DESCRIBE_SIZE], size[32] = "";
     tensor_describe(ag_value(x), got, sizeof got);
-    if (ag_ndim(x) != 3 || ag_dim(x, 2) != m->I)
-        ag_fail(x.tape, "%s: expected x [%s,%lld], got %s", m->kind, axes, (long long)m->I, got);
+    if (!numbers) snprintf(size, sizeof size, ",%lld", (long long)m->I);
+    if (!nn_recurrent_fits(x, 2, m->I))
+        ag_fail(x.tape, "%s: expected x [%s%s], got %s", m->kind, axes, size, got);
     else if (ag_dim(x, m->batch_first) < 1)
-        ag_fail(x.tape, "%s: expected 1 step or more, got x [%s,I] %s", m->kind, axes, got);
+        ag_fail(x.tape, "%s: expected 1 step or more, got x [%s%s] %s", m->kind, axes,
+                numbers ? "" : ",I", got);
+    else if (numbers && m->input_dropout > 0)
+        ag_fail(x.tape, "%s: input_dropout drops elements of vectors, got x %s", m->kind, got);
     return ag_tape_ok(x.tape);
 }
 
@@ -130,9 +140,10 @@ bool nn_recurrent_check_step(const char *kind, AgVar x, int64_t I, int n, const 
     char what[32], got[TENSOR_DESCRIBE_SIZE];
     snprintf(what, sizeof what, "%s: x", kind);
     if (!nn_layer_ready(x.tape, x, what)) return false;
-    if (ag_ndim(x) != 2 || ag_dim(x, 1) != I) {
-        ag_fail(x.tape, "%s: expected x [B,%lld], got %s", kind, (long long)I,
-                tensor_describe(ag_value(x), got, sizeof got));
+    if (!nn_recurrent_fits(x, 1, I)) {
+        tensor_describe(ag_value(x), got, sizeof got);
+        if (ag_dtype(x) == TENSOR_I64) ag_fail(x.tape, "%s: expected x [B], got %s", kind, got);
+        else ag_fail(x.tape, "%s: expected x [B,%lld], got %s", kind, (long long)I, got);
         return false;
     }
     for (int i = 0; i < n; i++) {
@@ -174,7 +185,7 @@ static AgVar run_pass(const NnRecurrent *m, int k, AgVar x, const AgVar *states,
     return out.y;
 }
 
-/* x [T, B, I] -> y [T, B, D*H'] */
+/* x [T, B, I], or I64 [T, B] -> y [T, B, D*H'] */
 static NnRecurrentOutput run_layers(const NnRecurrent *m, AgVar x, const AgVar *states,
                                     const int64_t *lengths) {
     AgTape *t = x.tape;

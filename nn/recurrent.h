@@ -73,7 +73,7 @@ typedef struct {
     const void *model;
     bool made;
     const char *(*scope)(const void *model, int k);
-    /* Pass k over x [T, B, ..] from the states [B, size] ({0}: zeros). */
+    /* Pass k over x [T, B, ..], or I64 [T, B], from the states [B, size] ({0}: zeros). */
     NnRecurrentOutput (*pass)(const void *model, int k, AgVar x, const AgVar *state,
                               const AgRnnOptions *options);
 } NnRecurrent;
@@ -82,12 +82,14 @@ typedef struct {
 NnRecurrentOutput nn_recurrent_run(const NnRecurrent *m, AgVar x, const AgVar *states,
                                    const int64_t *lengths);
 
-/* True if x is [B, I] and the n states [B, size]; else that is recorded for `kind`. */
+/* Has x n axes before those of size I, or, as numbers (I64), n axes? */
+bool nn_recurrent_fits(AgVar x, int n, int64_t I);
+/* True if x is [B, I], or I64 [B], and the n states [B, size]; else that is recorded for `kind`. */
 bool nn_recurrent_check_step(const char *kind, AgVar x, int64_t I, int n, const AgVar *state,
                              const int64_t *size);
 
 AgRnnWeights nn_recurrent_weights(AgTape *t, const NnRnnParams *p);
-/* The same for one step of a cell from x [B, I] and h [B, H].  False, and the tape's error: they
+/* The same for one step of a cell from such an x and h [B, H].  False, and the tape's error: they
  * are not of these shapes, or the cell was not made. */
 bool nn_recurrent_open_cell(const char *kind, AgVar x, AgVar h, int64_t I, int64_t H,
                             const NnRnnParams *p, AgRnnWeights *w);

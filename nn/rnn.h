@@ -49,7 +49,7 @@ typedef struct {
 NnRnnCell nn_rnn_cell_make(NnParamSet *set, const char *name, int64_t I, int64_t H,
                            const NnRnnCellOptions *options);
 
-/* x [B, I], h [B, H] -> h' [B, H].  Differentiable in x, h and parameters.
+/* x [B, I] or I64 [B], h [B, H] -> h' [B, H].  Differentiable in x, h and parameters.
  * Fails (the tape's error): shapes, dtypes. */
 AgVar nn_rnn_cell(const NnRnnCell *m, AgVar x, AgVar h);
 
@@ -98,12 +98,15 @@ typedef struct {
                  a reverse pass the state after step 0 */
 } NnRnnOutput;
 
-/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn.  h0 [L*D, B, H]; {0}: zeros.  lengths [B], the
+/* x [T, B, I] (batch_first: [B, T, I]) -> y, hn.  x I64 [T, B] (batch_first: [B, T]) stands for
+ * one-hot vectors of size I by the numbers of their 1, without the product that they would take
+ * (autograd/sequence.h).  h0 [L*D, B, H]; {0}: zeros.  lengths [B], the
  * steps of each sequence, 0..T in any order; NULL: all T: beyond them x is not used, y is 0, hn
  * is the state at each sequence's own end, and reverse passes start there.  The array is read
  * during the call.  Differentiable, any number of times, in x, h0 and all parameters.
  * Fails (the tape's error, with scope; both results failed): x has not 3 axes or not size I; T is
- * 0; h0 of another shape; a length outside 0..T; dtypes differ. */
+ * 0; h0 of another shape; a length outside 0..T; dtypes differ; an entry of an I64 x outside
+ * 0..I-1. */
 NnRnnOutput nn_rnn(const NnRnn *m, AgVar x, AgVar h0, const int64_t *lengths);
 
 #ifdef __cplusplus

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "nn/layer.h"
+#include "nn/recurrent.h"
 
 /* ---- windows ---- */
 
@@ -79,11 +80,12 @@ static void store(const Layer *l, NnState *st, const AgVar *s) {
 
 static bool check_window(const NnTbptt *w, const Layer *l, AgVar x) {
     char got[TENSOR_DESCRIBE_SIZE];
-    if (ag_ndim(x) != 3 || ag_dim(x, l->batch_first) != w->length)
-        ag_fail(x.tape, "tbptt %s: expected x [%s] with the window's T = %lld steps, got %s",
-                l->kind, l->batch_first ? "B,T,I" : "T,B,I", (long long)w->length,
+    bool numbers = ag_dtype(x) == TENSOR_I64;
+    if (ag_ndim(x) != (numbers ? 2 : 3) || ag_dim(x, l->batch_first) != w->length)
+        ag_fail(x.tape, "tbptt %s: expected x [%s%s] with the window's T = %lld steps, got %s",
+                l->kind, l->batch_first ? "B,T" : "T,B", numbers ? "" : ",I", (long long)w->length,
                 tensor_describe(ag_value(x), got, sizeof got));
-    else if (ag_dim(x, 2) != l->I) /* before a new state takes its shape from x */
+    else if (!nn_recurrent_fits(x, 2, l->I)) /* before a new state takes its shape from x */
         ag_fail(x.tape, "tbptt %s: expected x with I = %lld, got %s", l->kind, (long long)l->I,
                 tensor_describe(ag_value(x), got, sizeof got));
     else if (l->D != 1)
@@ -128,8 +130,8 @@ static AgVar run_rnn(const void *m, AgVar x, AgVar *s) {
 
 AgVar nn_tbptt_lstm(const NnTbptt *w, const NnLstm *m, AgVar x, NnState *st) {
     int64_t size = m->options.proj_size ? m->options.proj_size : m->H;
-    Layer l = {m, "lstm", m->name, m->layer, m->options.batch_first, m->L, m->D, m->I, 2, {"h", "c"},
-               {size, m->H}, run_lstm};
+    Layer l = {m, "lstm", m->name, m->layer, m->options.batch_first, m->L, m->D, m->I, 2,
+               {"h", "c"}, {size, m->H}, run_lstm};
     return run_window(w, &l, x, st);
 }
 

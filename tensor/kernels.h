@@ -204,11 +204,12 @@ typedef enum {
     TENSOR_LSTM_CELL_BACKWARD,    /* i, f, g, c, dc' -> da_i, da_f, da_g, dc */
     TENSOR_LSTM_COUPLED_BACKWARD, /* i, g, c, dc' -> da_i, da_g, dc */
     TENSOR_LSTM_STEP_BACKWARD,    /* i, f, g, o, t, c, dh, dc' -> da_i, da_f, da_g, da_o, dc */
-    TENSOR_GRU,                   /* x_r, x_z, x_n, y_r, y_z, y_n, h -> r = s(x_r + y_r),
-                                     z = s(x_z + y_z), n = tanh(x_n + r y_n),
-                                     h' = (1 - z) n + z h */
-    TENSOR_GRU_BACKWARD,          /* r, z, n, y_n, h, dh' -> dx_r, dx_z, dx_n, dy_n, and of h
-                                     its direct part z dh'; dy_r = dx_r, dy_z = dx_z */
+    TENSOR_GRU,                   /* x_r, x_z, x_n, y_r, y_z, y_n, biases b_r, b_z of the sums,
+                                     b_x, b_y, h -> r = s(x_r + y_r + b_r),
+                                     z = s(x_z + y_z + b_z), n = tanh(x_n + b_x + r q),
+                                     q = y_n + b_y, h' = (1 - z) n + z h */
+    TENSOR_GRU_BACKWARD,          /* r, z, n, q, h, dh' -> dx_r, dx_z, dx_n, dy_r = dx_r,
+                                     dy_z = dx_z, dy_n, and of h its direct part z dh' */
     TENSOR_RNN_TANH,              /* x, y -> h = tanh(x + y) */
     TENSOR_RNN_TANH_BACKWARD,     /* h, dh -> dx; dy = dx */
     TENSOR_RNN_RELU,              /* x, y -> h = max(x + y, 0), NaN stays */

@@ -8,28 +8,34 @@ static bool shape(AgCall *c) {
     return ag_recurrent_shape(c, GATES, &size);
 }
 
-/* kept: W_hn h + b_hn, which r multiplies. */
-static void step(const AgRecurrent *o, const Tensor *x, const Tensor *y, const Tensor *kept,
-                 const Tensor *h) {
+/* x keeps the gates; kept: W_hn h + b_hn, which r multiplies. */
+static void step(const AgRecurrent *o, const AgRnnStep *s) {
     (void)o;
-    int64_t H = h->shape[1];
-    Tensor r = ag_gate(x, R_GATE, H), z = ag_gate(x, Z_GATE, H), n = ag_gate(x, N_GATE, H);
-    Tensor y_r = ag_gate(y, R_GATE, H), y_z = ag_gate(y, Z_GATE, H), y_n = ag_gate(y, N_GATE, H);
-    tensor_gates(TENSOR_GRU, 11, (Tensor[]){r, z, n, y_r, y_z, y_n, *h, r, z, n, *h});
-    tensor_convert(kept, &y_n);
+    int64_t H = s->h.shape[1];
+    Tensor x[GATES], y[GATES], b[GATES], b_y = ag_gate(&s->bias_hh, N_GATE, H);
+    for (int k = 0; k < GATES; k++) {
+        x[k] = ag_gate(&s->x, k, H);
+        y[k] = ag_gate(&s->y, k, H);
+        b[k] = ag_gate(&s->bias_ih, k, H);
+    }
+    tensor_gates(TENSOR_GRU, 16,
+                 (Tensor[]){x[R_GATE], x[Z_GATE], x[N_GATE], y[R_GATE], y[Z_GATE], y[N_GATE],
+                            b[R_GATE], b[Z_GATE], b[N_GATE], b_y, s->before, x[R_GATE], x[Z_GATE],
+                            x[N_GATE], s->kept, s->h});
 }
 
-static bool back(const AgRecurrent *o, const Tensor *x, const Tensor *kept, const Tensor *h,
-                 const Tensor *dh, const Tensor *dx, const Tensor *dy) {
+static bool back(const AgRecurrent *o, const AgRnnStep *s, const AgRnnBack *d) {
     (void)o;
-    int64_t H = h->shape[1];
-    Tensor r = ag_gate(x, R_GATE, H), z = ag_gate(x, Z_GATE, H), n = ag_gate(x, N_GATE, H);
-    Tensor dr = ag_gate(dx, R_GATE, H), dz = ag_gate(dx, Z_GATE, H), dn = ag_gate(dx, N_GATE, H);
-    Tensor dy_n = ag_gate(dy, N_GATE, H);
-    tensor_gates(TENSOR_GRU_BACKWARD, 11,
-                 (Tensor[]){r, z, n, *kept, *h, *dh, dr, dz, dn, dy_n, *dh});
-    Tensor dx_rz = tensor_narrow(dx, 1, 0, N_GATE * H), dy_rz = tensor_narrow(dy, 1, 0, N_GATE * H);
-    tensor_convert(&dy_rz, &dx_rz);
+    int64_t H = d->dh.shape[1];
+    Tensor x[GATES], dx[GATES], dy[GATES];
+    for (int k = 0; k < GATES; k++) {
+        x[k] = ag_gate(&s->x, k, H);
+        dx[k] = ag_gate(&d->dx, k, H);
+        dy[k] = ag_gate(&d->dy, k, H);
+    }
+    tensor_gates(TENSOR_GRU_BACKWARD, 13,
+                 (Tensor[]){x[R_GATE], x[Z_GATE], x[N_GATE], s->kept, s->before, d->dh, dx[R_GATE],
+                            dx[Z_GATE], dx[N_GATE], dy[R_GATE], dy[Z_GATE], dy[N_GATE], d->dh});
     return true;
 }
 
@@ -42,7 +48,7 @@ static AgVar compose_step(const AgRecurrent *o, AgVar x, AgVar y, AgVar h) {
     return ag_add(ag_mul(ag_affine(z, -1, 1), n), ag_mul(z, h));
 }
 
-static const AgRnnKind kind = {&ag_op_gru, GATES, true, false, step, back, compose_step};
+static const AgRnnKind kind = {&ag_op_gru, GATES, N_GATE, true, step, back, compose_step};
 
 static bool value(AgCall *c) { return ag_rnn_value(c, &kind); }
 static bool vjp(AgVjp *v) { return ag_rnn_vjp(v, &kind); }
@@ -67,6 +73,10 @@ static const AgSample samples[] = {
      CALL(AG_RNN_BASE, true, AG_LENGTHS(1, 3, 2)), NULL},
     {"longer than a vector", 5, {AG_W(2, 2, 1), AG_W(27, 1), AG_W(27, 9), AG_W(27), AG_W(27)},
      CALL(AG_RNN_BASE | AG_RNN_BIAS, false, NULL), NULL},
+    {"numbers", 6, {AG_NUMBERS(3, 4, 2), AG_W(6, 3), AG_W(6, 2), AG_W(6), AG_W(6), AG_W(2, 2)},
+     CALL(AG_RNN_ALL, false, NULL), NULL},
+    {"fewer steps than numbers, reverse", 3, {AG_NUMBERS(9, 3, 2), AG_W(6, 9), AG_W(6, 2)},
+     CALL(AG_RNN_BASE, true, AG_LENGTHS(1, 3)), NULL},
     {"no sequences", 6, {AG_W(3, 0, 3), AG_W(6, 3), AG_W(6, 2), AG_W(6), AG_W(6), AG_W(0, 2)},
      CALL(AG_RNN_ALL, false, NULL), NULL},
     {"no inputs", 3, {AG_W(3, 2, 0), AG_W(6, 0), AG_W(6, 2)}, CALL(AG_RNN_BASE, false, NULL),
@@ -82,11 +92,15 @@ static const AgSample errors[] = {
      "expected weight_hh [6,2], got"},
     {"state", 4, {AG_W(3, 2, 3), AG_W(6, 3), AG_W(6, 2), AG_W(1, 2)},
      CALL(AG_RNN_BASE | AG_HAS(AG_H0), false, NULL), "expected h0 [2,2], got"},
+    {"number", 3, {AG_IN_DTYPE("i64", 3, 4, 3, 2), AG_W(6, 3), AG_W(6, 2)},
+     CALL(AG_RNN_BASE, false, NULL), "x at step 0 of sequence 0 is 3, outside 0..2"},
+    {"dtypes", 3, {AG_IN_DTYPE("f32", 0, 1, 3, 2, 3), AG_W(6, 3), AG_W(6, 2)},
+     CALL(AG_RNN_BASE, false, NULL), "mixed dtypes: x is f32, weight_ih is f64"},
     {"length", 3, {AG_W(3, 2, 3), AG_W(6, 3), AG_W(6, 2)},
      CALL(AG_RNN_BASE, false, AG_LENGTHS(-1, 3)), "lengths[0] is -1, outside 0..3"},
     {0},
 };
-const AgOp ag_op_gru = {"gru", "a layer of GRU over a sequence", "f*:ff", shape, value, vjp,
+const AgOp ag_op_gru = {"gru", "a layer of GRU over a sequence", "af*:ff", shape, value, vjp,
                         compose, samples, errors, false, NULL};
 
 AgRnnOutput ag_gru(AgVar x, AgVar h0, const AgRnnWeights *w, const AgRnnOptions *options) {

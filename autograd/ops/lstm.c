@@ -21,8 +21,7 @@ typedef struct {
     AgSteps steps;
     TensorDtype dtype;
     Tensor gates;    /* [rows, 4H]: first the sums a, then i, f, g, o */
-    Tensor y;        /* [rows, H']: h after the step */
-    Tensor c;        /* [rows, H]: c after it */
+    Tensor c;        /* [rows, H]: after the step; h after it is y */
     Tensor h0, c0;   /* [B, H'] and [B, H], before the first one */
     Tensor tanh_c;   /* [rows, H]: tanh(N(c~)) */
     Tensor mask;     /* m [B, H'], in the order of the steps; nil: 1 */
@@ -47,10 +46,11 @@ typedef struct {
     AgCall *call;
     const AgLstmCall *o;
     Lstm *m;
-    Tensor part[AG_ROLES]; /* contiguous inputs */
-    TensorPacked w_ih, w_hh, w_hr; /* the weights' transposes */
+    Tensor part[AG_ROLES]; /* inputs */
+    TensorPacked w_hh, w_hr; /* the weights' transposes */
+    Tensor y;              /* [rows, H']: h after the step */
     bool fused;            /* the gates' biases and the whole cell in one pass */
-    Tensor bias;           /* [1, 4H]: b_ih + b_hh, or zeros, in that pass */
+    Tensor bias;           /* [1, 4H]: b_ih + b_hh, or zeros */
     /* Room for one step, where the options call for it. */
     Tensor masked;            /* [B, H']: m * h before the step */
     Tensor normed_hh;         /* [B, 4H]: LN(W_hh h) */
@@ -58,6 +58,9 @@ typedef struct {
     Tensor cell_out;          /* [B, H]: o * tanh(N(c~)), where it is not h~ */
     Tensor h_new;             /* [B, H']: h~, where it is not h' */
 } Forward;
+
+/* The rows of the first `rows` sequences. */
+static Tensor head(const Tensor *x, int64_t rows) { return tensor_narrow(x, 0, 0, rows); }
 
 static bool has(const Forward *f, AgRole role) { return !tensor_is_nil(&f->part[role]); }
 
@@ -72,9 +75,11 @@ static bool product(Forward *f, const Tensor *a, const TensorPacked *w_t, double
            ag_call_fail(f->call, "out of memory");
 }
 
-static bool pack(Forward *f, AgRole role, TensorPacked *w_t) {
-    if (has(f, role)) *w_t = ag_call_packed(f->call, ag_role(&f->o->base, role), true);
-    return !has(f, role) || w_t->data;
+static bool pack_weights(Forward *f) {
+    const AgRecurrent *o = &f->o->base;
+    f->w_hh = ag_call_packed(f->call, ag_role(o, AG_W_HH), true);
+    if (has(f, AG_W_HR)) f->w_hr = ag_call_packed(f->call, ag_role(o, AG_W_HR), true);
+    return ag_tape_ok(f->call->tape);
 }
 
 /* 1 / (1 - p) where an element stays, else 0: [first, B, n]. */
@@ -139,7 +144,7 @@ static bool make_normed(Forward *f) {
     return ag_tape_ok(f->call->tape);
 }
 
-/* Room for one step, where it is needed. */
+/* Room for one step, or nil. */
 static Tensor spare(Forward *f, bool needed, int64_t n) {
     return needed ? matrix(f, false, f->m->size.B, n) : tensor_nil();
 }
@@ -153,7 +158,7 @@ static bool make_memory(Forward *f) {
         !draw_zoneout(f, &f->o->zoneout_h, out, &m->new_h) ||
         !draw_zoneout(f, &f->o->zoneout_c, H, &m->new_c))
         return false;
-    m->y = m->steps.order ? matrix(f, true, rows, out) : ag_all_rows(&f->call->out[0]);
+    f->y = ag_recurrent_output(f->call, &m->steps);
     m->c = matrix(f, true, kept, H);
     m->h0 = matrix(f, true, B, out);
     m->c0 = matrix(f, true, B, H);
@@ -165,40 +170,28 @@ static bool make_memory(Forward *f) {
     return ag_tape_ok(f->call->tape);
 }
 
-/* b_ih + b_hh, which are the same in every step. */
-static bool add_biases(Forward *f) {
-    f->bias = matrix(f, false, 1, f->m->gates.shape[1]);
-    if (tensor_is_nil(&f->bias)) return false;
-    Tensor sum = tensor_select(&f->bias, 0, 0);
-    if (has(f, AG_B_IH)) tensor_binary(TENSOR_ADD, &sum, &f->part[AG_B_IH], &f->part[AG_B_HH]);
-    else tensor_fill(&sum, 0);
-    return true;
-}
-
 /* W_ih x of all steps, and b_ih + b_hh where the cell does not add them; with layer normalisation
  * LN(W_ih x) * gain + b_ih. */
 static bool project_inputs(Forward *f) {
     Lstm *m = f->m;
-    Tensor x = ag_steps_rows(f->call->scratch, &m->steps, f->call->in[0]);
-    if (tensor_is_nil(&x)) return ag_call_fail(f->call, "out of memory");
     if (has(f, AG_NORM_IH)) {
-        if (!product(f, &x, &f->w_ih, 0, &m->product_ih)) return false;
+        if (!ag_recurrent_project(f->call, &m->steps, &m->product_ih)) return false;
         tensor_layer_norm(&m->gates, &m->stats_ih, &m->product_ih, &f->part[AG_NORM_IH],
                           has(f, AG_B_IH) ? &f->part[AG_B_IH] : NULL, f->o->eps);
         return true;
     }
-    if (!add_biases(f)) return false;
-    bool bias = has(f, AG_B_IH) && !f->fused;
-    if (bias) tensor_convert(&m->gates, &f->bias);
-    return product(f, &x, &f->w_ih, bias, &m->gates);
+    int64_t n = m->gates.shape[1];
+    f->bias = ag_recurrent_biases(f->call, f->part, n, n);
+    if (tensor_is_nil(&f->bias)) return false;
+    f->bias = head(&f->bias, 1);
+    if (!ag_recurrent_project(f->call, &m->steps, &m->gates)) return false;
+    if (has(f, AG_B_IH) && !f->fused) tensor_binary(TENSOR_ADD, &m->gates, &m->gates, &f->bias);
+    return true;
 }
 
 static Tensor step_rows(const Lstm *m, const Tensor *x, int64_t n) {
     return ag_step_rows(&m->steps, x, n);
 }
-
-/* The rows of the first `rows` sequences. */
-static Tensor head(const Tensor *x, int64_t rows) { return tensor_narrow(x, 0, 0, rows); }
 
 /* p_k for `rows` rows. */
 static Tensor peephole(const Tensor *p, int k, int64_t rows, int64_t H) {
@@ -215,7 +208,7 @@ static void multiply_add(const Tensor *a, const Tensor *b, const Tensor *c) {
 static bool add_hidden(Forward *f, int64_t n, const Tensor *a) {
     Lstm *m = f->m;
     int64_t rows = a->shape[0];
-    Tensor hidden = ag_step_before(&m->steps, &m->y, &m->h0, n);
+    Tensor hidden = ag_step_before(&m->steps, &f->y, &m->h0, n);
     if (!tensor_is_nil(&m->mask)) {
         Tensor masked = head(&f->masked, rows), mask = head(&m->mask, rows);
         tensor_binary(TENSOR_MUL, &masked, &hidden, &mask);
@@ -292,7 +285,7 @@ static bool run_step(Forward *f, int64_t n) {
     Lstm *m = f->m;
     int64_t rows = m->steps.active[n];
     bool keep_h = !tensor_is_nil(&m->new_h), keep_c = !tensor_is_nil(&m->new_c);
-    Tensor h_before = ag_step_before(&m->steps, &m->y, &m->h0, n), h = step_rows(m, &m->y, n);
+    Tensor h_before = ag_step_before(&m->steps, &f->y, &m->h0, n), h = step_rows(m, &f->y, n);
     Tensor c_before = ag_step_before(&m->steps, &m->c, &m->c0, n), c = step_rows(m, &m->c, n);
     Tensor c_new = keep_c ? head(&f->c_new, rows) : c, h_new = keep_h ? head(&f->h_new, rows) : h;
     Tensor cell_out = has(f, AG_W_HR) ? head(&f->cell_out, rows) : h_new;
@@ -319,20 +312,19 @@ static bool value(AgCall *c) {
     if (!m) return false;
     Forward f = {.call = c, .o = o, .m = m};
     ag_recurrent_check(&o->base, c->n_in, c->in, ag_lstm_gates(o), &m->size, buf);
-    m->dtype = c->in[0]->dtype;
-    if (!ag_recurrent_dense(c->scratch, &o->base, c->in, f.part))
+    m->dtype = c->out[0].dtype;
+    if (!ag_recurrent_parts(c->scratch, &o->base, c->in, f.part))
         return ag_call_fail(c, "out of memory");
     f.fused = is_fused(o);
-    if (!ag_steps_plan(c, &o->base, &m->steps) || !make_memory(&f)) return false;
-    if (!pack(&f, AG_W_IH, &f.w_ih) || !pack(&f, AG_W_HH, &f.w_hh) || !pack(&f, AG_W_HR, &f.w_hr))
+    if (!ag_steps_plan(c, &o->base, &m->steps) || !make_memory(&f) || !pack_weights(&f))
         return false;
     ag_recurrent_initial(&m->steps, &m->h0, &f.part[AG_H0]);
     ag_recurrent_initial(&m->steps, &m->c0, &f.part[AG_C0]);
     if (!project_inputs(&f)) return false;
     for (int64_t n = 0; n < m->size.T && m->steps.active[n] > 0; n++)
         if (!run_step(&f, n)) return false;
-    ag_steps_finish(&m->steps, &c->out[0], &m->y);
-    ag_steps_final(&m->steps, &c->out[1], &m->y, &m->h0);
+    ag_steps_finish(&m->steps, &c->out[0], &f.y);
+    ag_steps_final(&m->steps, &c->out[1], &f.y, &m->h0);
     ag_steps_final(&m->steps, &c->out[2], &m->c, &m->c0);
     c->saved = m;
     return true;
@@ -392,11 +384,11 @@ static bool make_states(Backward *b) {
     return true;
 }
 
-static bool pack_weights(Backward *b) {
+static bool pack_for_backward(Backward *b) {
     const AgRecurrent *o = &b->o->base;
     b->w_hh = ag_vjp_packed(b->v, ag_role(o, AG_W_HH), false);
     if (given(b, AG_W_HR)) b->w_hr = ag_vjp_packed(b->v, ag_role(o, AG_W_HR), false);
-    return b->w_hh.data && (!given(b, AG_W_HR) || b->w_hr.data);
+    return ag_tape_ok(b->v->tape);
 }
 
 static bool make_gradients(Backward *b) {
@@ -421,7 +413,7 @@ static bool make_gradients(Backward *b) {
                             &b->dc_before, &b->dcell_out, &b->dc_new};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         if (tensor_is_nil(made[i])) return ag_vjp_out_of_memory(v);
-    return make_states(b) && pack_weights(b);
+    return make_states(b) && pack_for_backward(b);
 }
 
 /* Through h' = z_h * h + (1 - z_h) * h~ and h~ = W_hr cell_out: from dh to the gradient of what
@@ -626,7 +618,8 @@ static void mask_rows(const Lstm *m, const Tensor *hidden) {
 /* From da to W_ih x, whose gradients come last: they may take da's place. */
 static bool input_gradients(Backward *b) {
     const Lstm *m = b->m;
-    Tensor hidden = ag_steps_before(b->v->scratch, &m->steps, &m->y, &m->h0);
+    Tensor y = ag_steps_rows(b->v->scratch, &m->steps, ag_value(b->v->out[0])), hidden = y;
+    if (!tensor_is_nil(&y)) hidden = ag_steps_before(b->v->scratch, &m->steps, &y, &m->h0);
     if (tensor_is_nil(&hidden)) return ag_vjp_out_of_memory(b->v);
     if (!tensor_is_nil(&m->mask)) mask_rows(m, &hidden);
     if (given(b, AG_NORM_IH)) {
@@ -645,7 +638,7 @@ static bool vjp(AgVjp *v) {
     Backward b = {.v = v, .o = o, .m = m};
     const Tensor *in[AG_ROLES];
     for (int i = 0; i < v->n_in; i++) in[i] = ag_value(v->in[i]);
-    if (!ag_recurrent_dense(v->scratch, &o->base, in, b.part)) return ag_vjp_out_of_memory(v);
+    if (!ag_recurrent_parts(v->scratch, &o->base, in, b.part)) return ag_vjp_out_of_memory(v);
     if (!make_gradients(&b)) return false;
     for (int64_t n = m->size.T - 1; n >= 0; n--)
         if (m->steps.active[n] > 0 && !back_step(&b, n)) return false;
@@ -770,6 +763,28 @@ static const AgSample samples[] = {
      {AG_W(2, 2, 1), AG_W(36, 1), AG_W(36, 9), AG_W(36), AG_W(36)},
      CALL(AG_RNN_BASE | AG_RNN_BIAS, false, NULL, PLAIN),
      NULL},
+    {"numbers",
+     7,
+     {AG_NUMBERS(3, 4, 2), AG_W(8, 3), AG_W(8, 2), AG_W(8), AG_W(8), AG_W(2, 2), AG_W(2, 2)},
+     CALL(AG_RNN_BASE | AG_RNN_BIAS | STATE, false, NULL, PLAIN),
+     NULL},
+    {"fewer steps than numbers, reverse",
+     5,
+     {AG_NUMBERS(9, 3, 2), AG_W(8, 9), AG_W(8, 2), AG_W(8), AG_W(8)},
+     CALL(AG_RNN_BASE | AG_RNN_BIAS, true, AG_LENGTHS(1, 3), PLAIN),
+     NULL},
+    {"numbers, options",
+     10,
+     {AG_NUMBERS(2, 3, 3), AG_W(6, 2), AG_W(6, 2), AG_W(6), AG_W(6), AG_W(4), GAIN(6), GAIN(6),
+      GAIN(2), AG_W(2)},
+     CALL(AG_RNN_BASE | AG_RNN_BIAS | PEEPHOLE | NORM | NORM_BIAS, false, AG_LENGTHS(2, 0, 3),
+          true, false, .1, NEVER, {.4, KEY}, NEVER),
+     NULL},
+    {"numbers, peepholes",
+     6,
+     {AG_NUMBERS(2, 3, 3), AG_W(8, 2), AG_W(8, 2), AG_W(8), AG_W(8), AG_W(6)},
+     CALL(AG_RNN_BASE | AG_RNN_BIAS | PEEPHOLE, false, NULL, PLAIN),
+     NULL},
     {"no sequences",
      7,
      {AG_W(3, 0, 3), AG_W(8, 3), AG_W(8, 2), AG_W(8), AG_W(8), AG_W(0, 2), AG_W(0, 2)},
@@ -868,6 +883,26 @@ static const AgSample errors[] = {
      {AG_W(3, 2, 2), AG_W(8, 2), AG_W(8, 2)},
      CALL(AG_RNN_BASE, false, NULL, false, true, 1e-5, {.5, {1, {1, 2, 3}, 5, 6}}, NEVER, NEVER),
      "batch of 6"},
+    {"numbers",
+     3,
+     {AG_NUMBERS(1, 3, 2, 3), AG_W(8, 3), AG_W(8, 2)},
+     CALL(AG_RNN_BASE, false, NULL, PLAIN),
+     "expected x [T,B], the numbers"},
+    {"number",
+     3,
+     {AG_IN_DTYPE("i64", 3, 4, 3, 2), AG_W(8, 3), AG_W(8, 2)},
+     CALL(AG_RNN_BASE, false, NULL, PLAIN),
+     "x at step 0 of sequence 0 is 3, outside 0..2"},
+    {"number below 0",
+     3,
+     {AG_IN_DTYPE("i64", -1, 0, 3, 2), AG_W(8, 3), AG_W(8, 2)},
+     CALL(AG_RNN_BASE, false, AG_LENGTHS(0, 2), PLAIN),
+     "x at step 0 of sequence 1 is -1, outside 0..2"},
+    {"bytes",
+     3,
+     {AG_IN_DTYPE("u8", 0, 3, 3, 2), AG_W(8, 3), AG_W(8, 2)},
+     CALL(AG_RNN_BASE, false, NULL, PLAIN),
+     "x is u8"},
     {"dtypes",
      3,
      {AG_IN_DTYPE("f32", 0, 1, 3, 2, 3), AG_IN_DTYPE("f64", 0, 1, 8, 3), AG_W(8, 2)},
@@ -878,8 +913,8 @@ static const AgSample errors[] = {
 
 /* ---- the op ---- */
 
-const AgOp ag_op_lstm = {"lstm", "a layer of LSTM over a sequence", "f*:fff", shape, value, vjp,
-                         compose, samples, errors, false, NULL};
+const AgOp ag_op_lstm = {"lstm", "a layer of LSTM over a sequence", "af*:fff", shape, value,
+                         vjp, compose, samples, errors, false, NULL};
 
 AgLstmOutput ag_lstm(AgVar x, AgVar h0, AgVar c0, const AgLstmWeights *w,
                      const AgLstmOptions *options) {

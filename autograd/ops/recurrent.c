@@ -24,7 +24,7 @@ int ag_recurrent_inputs(const AgVar all[AG_ROLES], const int64_t *lengths, AgVar
     }
     /* A length for each row of an x that has rows; the op refuses another x by itself. */
     AgVar x = all[AG_X];
-    if (!lengths || !ag_ok(x) || ag_ndim(x) != 3) return n;
+    if (!lengths || !ag_ok(x) || ag_ndim(x) != (ag_dtype(x) == TENSOR_I64 ? 2 : 3)) return n;
     o->lengths = copy_lengths(x.tape, lengths, ag_dim(x, 1));
     return o->lengths ? n : 0;
 }
@@ -46,6 +46,36 @@ static const char *misfit(const Tensor *x, const Wanted *w, char *buf) {
     snprintf(buf, AG_REASON_SIZE, "expected %s [%lld%s], got %s", w->name, (long long)w->shape[0],
              second, tensor_describe(x, got, sizeof got));
     return buf;
+}
+
+/* What is wrong with x by itself, or beside the weights. */
+static const char *x_wrong(const Tensor *x, const Tensor *w_ih, char *buf) {
+    if (x->dtype == TENSOR_I64 && x->ndim != 2)
+        return "expected x [T,B], the numbers of one-hot vectors";
+    if (x->dtype == TENSOR_U8) return "x is u8, wants f32, f64 or i64";
+    if (x->dtype != TENSOR_I64 && x->ndim != 3) return "expected x [T,B,I]";
+    if (x->shape[0] < 1) return "expected 1 step or more";
+    if (x->shape[0] > INT_MAX) return "too many steps";
+    if (x->dtype == TENSOR_I64 || x->dtype == w_ih->dtype) return NULL;
+    snprintf(buf, AG_REASON_SIZE, "mixed dtypes: x is %s, weight_ih is %s",
+             tensor_dtype_name(x->dtype), tensor_dtype_name(w_ih->dtype));
+    return buf;
+}
+
+/* Of an x I64. */
+static const char *numbers_wrong(const AgRecurrent *o, const Tensor *x, const AgRecurrentSize *s,
+                                 char *buf) {
+    for (int64_t t = 0; t < s->T; t++)
+        for (int64_t b = 0; b < s->B; b++) {
+            const int64_t *entry = x->data, at = t * x->stride[0] + b * x->stride[1];
+            if ((entry[at] >= 0 && entry[at] < s->I) || (o->lengths && t >= o->lengths[b]))
+                continue;
+            snprintf(buf, AG_REASON_SIZE,
+                     "x at step %lld of sequence %lld is %lld, outside 0..%lld", (long long)t,
+                     (long long)b, (long long)entry[at], (long long)s->I - 1);
+            return buf;
+        }
+    return NULL;
 }
 
 static const char *lengths_wrong(const AgRecurrent *o, const AgRecurrentSize *s, char *buf) {
@@ -77,9 +107,7 @@ const char *ag_recurrent_check(const AgRecurrent *o, int n_in, const Tensor *con
     if (reason) return reason;
     if (n_in != __builtin_popcount(o->parts)) return "parts that are none of the op's";
     const Tensor *x = in[0], *w_ih = in[ag_role(o, AG_W_IH)];
-    if (x->ndim != 3) return "expected x [T,B,I]";
-    if (x->shape[0] < 1) return "expected 1 step or more";
-    if (x->shape[0] > INT_MAX) return "too many steps";
+    if ((reason = x_wrong(x, w_ih, buf)) != NULL) return reason;
     if (w_ih->ndim != 2 || w_ih->shape[0] % gates != 0) {
         snprintf(buf, AG_REASON_SIZE, "expected weight_ih [%dH,I]", gates);
         return buf;
@@ -90,7 +118,9 @@ const char *ag_recurrent_check(const AgRecurrent *o, int n_in, const Tensor *con
         if (w_hr->ndim != 2) return "expected weight_hr [H',H]";
         out = w_hr->shape[0];
     }
-    *s = (AgRecurrentSize){x->shape[0], x->shape[1], x->shape[2], H, out};
+    bool numbers = x->dtype == TENSOR_I64;
+    *s = (AgRecurrentSize){x->shape[0], x->shape[1], numbers ? w_ih->shape[1] : x->shape[2], H,
+                           out};
     int64_t all = gates * H;
     const Wanted wanted[AG_ROLES] = {
         [AG_W_IH] = {"weight_ih", 2, {all, s->I}},
@@ -110,7 +140,8 @@ const char *ag_recurrent_check(const AgRecurrent *o, int n_in, const Tensor *con
         const Tensor *part = ag_has(o, (AgRole)role) ? in[ag_role(o, (AgRole)role)] : NULL;
         if (part && !fits(part, &wanted[role])) return misfit(part, &wanted[role], buf);
     }
-    return lengths_wrong(o, s, buf);
+    reason = lengths_wrong(o, s, buf);
+    return reason || !numbers ? reason : numbers_wrong(o, x, s, buf);
 }
 
 bool ag_recurrent_shape(AgCall *c, int gates, AgRecurrentSize *s) {
@@ -194,18 +225,19 @@ Tensor ag_all_rows(const Tensor *x) {
     return tensor_wrap(x->data, x->dtype, 2, shape);
 }
 
+/* x if it is contiguous, else a copy in a. */
+static Tensor dense_or_nil(TensorArena *a, const Tensor *x) {
+    return tensor_is_contiguous(x) ? *x : tensor_copy(a, x);
+}
+
 Tensor ag_steps_rows(TensorArena *a, const AgSteps *s, const Tensor *x) {
     bool together = s->order && (x->shape[2] < 2 || x->stride[2] == 1);
-    Tensor dense = together ? *x : ag_dense(a, x);
-    if (!s->order || tensor_is_nil(&dense)) return tensor_is_nil(&dense) ? dense : ag_all_rows(&dense);
+    Tensor dense = together ? *x : dense_or_nil(a, x);
+    if (tensor_is_nil(&dense)) return dense;
+    if (!s->order) return ag_all_rows(&dense);
     Tensor rows = tensor_new(a, x->dtype, 2, (int64_t[]){s->rows, x->shape[2]});
     if (!tensor_is_nil(&rows)) move_rows(s, &dense, &rows, true);
     return rows;
-}
-
-Tensor ag_steps_result(TensorArena *a, const AgSteps *s, const Tensor *y) {
-    if (!s->order) return ag_all_rows(y);
-    return tensor_new(a, y->dtype, 2, (int64_t[]){s->rows, y->shape[2]});
 }
 
 void ag_steps_finish(const AgSteps *s, const Tensor *y, const Tensor *rows) {
@@ -225,10 +257,6 @@ static void reorder(const AgSteps *s, const Tensor *to, const Tensor *from, bool
 
 void ag_steps_sort(const AgSteps *s, const Tensor *to, const Tensor *from) {
     reorder(s, to, from, true);
-}
-
-void ag_steps_unsort(const AgSteps *s, const Tensor *to, const Tensor *from) {
-    reorder(s, to, from, false);
 }
 
 Tensor ag_step_rows(const AgSteps *s, const Tensor *x, int64_t n) {
@@ -270,20 +298,64 @@ Tensor ag_gate(const Tensor *rows, int k, int64_t H) {
 
 /* ---- the fast ops ---- */
 
-Tensor ag_dense(TensorArena *a, const Tensor *x) {
-    return tensor_is_contiguous(x) ? *x : tensor_copy(a, x);
-}
-
-bool ag_recurrent_dense(TensorArena *a, const AgRecurrent *o, const Tensor *const *in,
+bool ag_recurrent_parts(TensorArena *a, const AgRecurrent *o, const Tensor *const *in,
                         Tensor part[AG_ROLES]) {
-    part[AG_X] = tensor_nil();
-    for (int role = AG_W_IH; role < AG_ROLES; role++) {
+    for (int role = 0; role < AG_ROLES; role++) {
         part[role] = tensor_nil();
         if (!ag_has(o, (AgRole)role)) continue;
-        part[role] = ag_dense(a, in[ag_role(o, (AgRole)role)]);
+        const Tensor *x = in[ag_role(o, (AgRole)role)];
+        part[role] = x->ndim == 1 ? dense_or_nil(a, x) : *x;
         if (tensor_is_nil(&part[role])) return false;
     }
     return true;
+}
+
+Tensor ag_recurrent_biases(AgCall *c, const Tensor part[AG_ROLES], int64_t n, int64_t joined) {
+    Tensor both = ag_call_tensor(c, false, c->out[0].dtype, 2, (int64_t[]){2, n});
+    if (tensor_is_nil(&both)) return both;
+    Tensor ih = tensor_select(&both, 0, 0), hh = tensor_select(&both, 0, 1);
+    if (tensor_is_nil(&part[AG_B_IH])) {
+        tensor_fill(&both, 0);
+        return both;
+    }
+    tensor_convert(&ih, &part[AG_B_IH]);
+    tensor_convert(&hh, &part[AG_B_HH]);
+    ih = tensor_narrow(&ih, 0, 0, joined);
+    hh = tensor_narrow(&hh, 0, 0, joined);
+    tensor_accumulate(&ih, &hh);
+    return both;
+}
+
+/* x I64 [T, B] as [rows] in the order of the steps.  Nil when out of memory. */
+static Tensor numbers_of(TensorArena *a, const AgSteps *s, const Tensor *x) {
+    Tensor columns = tensor_unsqueeze(x, 2), rows = ag_steps_rows(a, s, &columns);
+    return tensor_is_nil(&rows) ? rows : tensor_select(&rows, 1, 0);
+}
+
+/* Row number n of y is column number x_n of w.  To read columns is slow: with fewer columns than
+ * rows of y each is read once, into a table. */
+static bool look_up(AgCall *c, const AgSteps *s, const Tensor *w, const Tensor *y) {
+    Tensor number = numbers_of(c->scratch, s, c->in[0]), table = tensor_transpose(w, 0, 1);
+    if (w->shape[1] <= s->rows) table = tensor_copy(c->scratch, &table);
+    if (tensor_is_nil(&number) || tensor_is_nil(&table)) return ag_call_fail(c, "out of memory");
+    tensor_index_select(y, &table, 0, &number);
+    return true;
+}
+
+bool ag_recurrent_project(AgCall *c, const AgSteps *s, const Tensor *y) {
+    int i = ag_role(c->options, AG_W_IH);
+    if (c->in[0]->dtype == TENSOR_I64) return look_up(c, s, c->in[i], y);
+    Tensor x = ag_steps_rows(c->scratch, s, c->in[0]);
+    if (tensor_is_nil(&x)) return ag_call_fail(c, "out of memory");
+    TensorPacked w_t = ag_call_packed(c, i, true);
+    if (!w_t.data) return false;
+    return tensor_gemm_packed(1, &x, &w_t, 0, y, c->scratch) || ag_call_fail(c, "out of memory");
+}
+
+Tensor ag_recurrent_output(AgCall *c, const AgSteps *s) {
+    const Tensor *y = &c->out[0];
+    if (!s->order) return ag_all_rows(y);
+    return ag_call_tensor(c, false, y->dtype, 2, (int64_t[]){s->rows, y->shape[2]});
 }
 
 void ag_recurrent_initial(const AgSteps *s, const Tensor *to, const Tensor *initial) {
@@ -347,7 +419,7 @@ bool ag_gradient_state(AgVjp *v, const AgSteps *s, AgRole role, const Tensor *a)
     if (!ag_gradient_needed(v, role)) return true;
     Tensor g = ag_vjp_raw(v, ag_role(v->options, role));
     if (tensor_is_nil(&g)) return false;
-    ag_steps_unsort(s, &g, a);
+    reorder(s, &g, a, false);
     return true;
 }
 
@@ -355,7 +427,8 @@ static bool gradient_of_x(AgVjp *v, const AgSteps *s, const Tensor *da) {
     if (!v->need[0]) return true;
     Tensor dx = ag_vjp_raw(v, 0);
     if (tensor_is_nil(&dx)) return false;
-    Tensor rows = ag_steps_result(v->scratch, s, &dx);
+    Tensor rows = s->order ? tensor_new(v->scratch, dx.dtype, 2, (int64_t[]){s->rows, dx.shape[2]})
+                           : ag_all_rows(&dx);
     if (tensor_is_nil(&rows)) return ag_vjp_out_of_memory(v);
     const Tensor *w_ih = ag_value(v->in[ag_role(v->options, AG_W_IH)]);
     if (!tensor_gemm(1, da, w_ih, 0, &rows, v->scratch)) return ag_vjp_out_of_memory(v);
@@ -363,25 +436,47 @@ static bool gradient_of_x(AgVjp *v, const AgSteps *s, const Tensor *da) {
     return true;
 }
 
+/* Of look_up: column x_n of dw gets row n of da added, by a table where that has one. */
+static bool gradient_of_columns(AgVjp *v, const AgSteps *s, const Tensor *da, const Tensor *x) {
+    int i = ag_role(v->options, AG_W_IH);
+    const Tensor *into = ag_vjp_into(v, i);
+    Tensor dw = into ? *into : ag_vjp_raw(v, i), number = numbers_of(v->scratch, s, x);
+    if (tensor_is_nil(&dw)) return false;
+    Tensor columns = tensor_transpose(&dw, 0, 1), table = columns;
+    bool by_table = dw.shape[1] <= s->rows;
+    if (by_table) table = tensor_new(v->scratch, dw.dtype, 2, columns.shape);
+    if (tensor_is_nil(&number) || tensor_is_nil(&table)) return ag_vjp_out_of_memory(v);
+    if (by_table || !into) tensor_fill(&table, 0);
+    tensor_index_add(&table, 0, &number, da);
+    if (by_table && into) tensor_accumulate(&columns, &table);
+    else if (by_table) tensor_convert(&columns, &table);
+    return true;
+}
+
+static bool gradient_of_w_ih(AgVjp *v, const AgSteps *s, const Tensor *da) {
+    const Tensor *x = ag_value(v->in[0]);
+    if (!ag_gradient_needed(v, AG_W_IH)) return true;
+    if (x->dtype == TENSOR_I64) return gradient_of_columns(v, s, da, x);
+    Tensor rows = ag_steps_rows(v->scratch, s, x);
+    return tensor_is_nil(&rows) ? ag_vjp_out_of_memory(v)
+                                : ag_gradient_product(v, AG_W_IH, da, &rows);
+}
+
 bool ag_recurrent_gradients(AgVjp *v, const AgSteps *s, const Tensor *da_ih, const Tensor *da_hh,
                             const Tensor *hidden) {
-    if (ag_gradient_needed(v, AG_W_IH)) {
-        Tensor x = ag_steps_rows(v->scratch, s, ag_value(v->in[0]));
-        if (tensor_is_nil(&x)) return ag_vjp_out_of_memory(v);
-        if (!ag_gradient_product(v, AG_W_IH, da_ih, &x)) return false;
-    }
-    return gradient_of_x(v, s, da_ih) && ag_gradient_product(v, AG_W_HH, da_hh, hidden);
+    return gradient_of_w_ih(v, s, da_ih) && gradient_of_x(v, s, da_ih) &&
+           ag_gradient_product(v, AG_W_HH, da_hh, hidden);
 }
 
 Tensor ag_gradient_rows(AgVjp *v, const AgSteps *s, int64_t n) {
     if (v->has_gout[0]) return ag_steps_rows(v->scratch, s, ag_value(v->gout[0]));
-    Tensor none = tensor_new(v->scratch, ag_dtype(v->in[0]), 2, (int64_t[]){s->rows, n});
+    Tensor none = tensor_new(v->scratch, ag_dtype(v->out[0]), 2, (int64_t[]){s->rows, n});
     if (!tensor_is_nil(&none)) tensor_fill(&none, 0);
     return none;
 }
 
 Tensor ag_gradient_final(AgVjp *v, const AgSteps *s, int out, int64_t n) {
-    Tensor g = tensor_new(v->scratch, ag_dtype(v->in[0]), 2, (int64_t[]){s->B, n});
+    Tensor g = tensor_new(v->scratch, ag_dtype(v->out[0]), 2, (int64_t[]){s->B, n});
     if (tensor_is_nil(&g)) return g;
     if (v->has_gout[out]) ag_steps_sort(s, &g, ag_value(v->gout[out]));
     else tensor_fill(&g, 0);
@@ -398,11 +493,21 @@ AgVar ag_part(const AgRecurrent *o, const AgVar *in, AgRole role) {
 static AgVar live_steps(const AgLoop *l) {
     const int64_t shape[] = {l->size.T, l->size.B, 1};
     unsigned char *mask = ag_tape_alloc(l->t, (size_t)(shape[0] * shape[1]) + 1);
-    if (!mask) return ag_none(l->x);
+    if (!mask) return (AgVar){l->t, 0, 0};
     for (int64_t i = 0; i < shape[0] * shape[1]; i++)
         mask[i] = i / shape[1] < l->o->lengths[i % shape[1]];
     Tensor live = tensor_wrap(mask, TENSOR_U8, 3, shape);
     return ag_borrow(l->t, &live);
+}
+
+/* x for the loop: a number as its one-hot vector, 0 beyond the lengths. */
+static AgVar vectors(const AgLoop *l, AgVar x, TensorDtype dtype) {
+    bool numbers = ag_dtype(x) == TENSOR_I64;
+    if (l->live.tape) {
+        AgVar live = numbers ? ag_select(l->live, 2, 0) : l->live;
+        x = ag_where(live, x, ag_zero(x));
+    }
+    return numbers ? ag_one_hot(x, l->size.I, dtype) : x;
 }
 
 bool ag_loop_begin(AgLoop *l, const char *name, AgTape *t, int n_in, const AgVar *in, int gates,
@@ -417,12 +522,10 @@ bool ag_loop_begin(AgLoop *l, const char *name, AgTape *t, int n_in, const AgVar
     const char *reason = ag_recurrent_check(o, n_in, values, gates, &l->size, buf);
     if (reason) ag_fail(t, "%s: %s", name, reason);
     if (reason) return false;
-    l->x = in[0];
     l->y = ag_tape_alloc(t, (size_t)l->size.T * sizeof *l->y);
     if (!l->y) return false;
-    if (!o->lengths) return true;
-    l->live = live_steps(l);
-    l->x = ag_where(l->live, l->x, ag_zero(l->x));
+    if (o->lengths) l->live = live_steps(l);
+    l->x = vectors(l, in[0], ag_dtype(in[ag_role(o, AG_W_IH)]));
     return ag_ok(l->x);
 }
 

@@ -1,6 +1,6 @@
 /* recurrent.h -- what the sequence ops lstm, gru and rnn share: their inputs, the order in which
- * steps of sequences of several lengths run, and the products that are as large for each.  The
- * manual is autograd/sequence.h. */
+ * steps of sequences of several lengths run, and what is done for all steps at once.  The manual is
+ * autograd/sequence.h. */
 #ifndef AUTOGRAD_OPS_RECURRENT_H
 #define AUTOGRAD_OPS_RECURRENT_H
 #include "autograd/ops/random.h"
@@ -81,13 +81,10 @@ Tensor ag_all_rows(const Tensor *x);
 /* x [T, B, n] as rows [rows, n] in that order: x's own memory, or a copy in `a`.  Nil when out of
  * memory. */
 Tensor ag_steps_rows(TensorArena *a, const AgSteps *s, const Tensor *x);
-/* Rows for results that end as a contiguous y [T, B, n]: y's own memory, or `a`.. */
-Tensor ag_steps_result(TensorArena *a, const AgSteps *s, const Tensor *y);
-/* .. and y from them: 0 beyond the lengths. */
+/* Contiguous y [T, B, n] from its rows, unless these are y's own memory: 0 beyond the lengths. */
 void ag_steps_finish(const AgSteps *s, const Tensor *y, const Tensor *rows);
-/* [B, n]: from the batch's order to that of the steps, and back. */
+/* [B, n] from the batch's order to that of the steps. */
 void ag_steps_sort(const AgSteps *s, const Tensor *to, const Tensor *from);
-void ag_steps_unsort(const AgSteps *s, const Tensor *to, const Tensor *from);
 
 /* The rows of step number n in x [rows, ..], or in a buffer of fewer rows its first ones. */
 Tensor ag_step_rows(const AgSteps *s, const Tensor *x, int64_t n);
@@ -105,11 +102,18 @@ Tensor ag_gate(const Tensor *rows, int k, int64_t H);
 
 /* ---- the fast ops ---- */
 
-/* x if it is contiguous, else a copy in a.  Nil when out of memory. */
-Tensor ag_dense(TensorArena *a, const Tensor *x);
-/* All inputs but x, contiguous; nil where there is none.  False when out of memory. */
-bool ag_recurrent_dense(TensorArena *a, const AgRecurrent *o, const Tensor *const *in,
+/* All inputs, those of one axis contiguous; nil where there is none.  False when out of memory. */
+bool ag_recurrent_parts(TensorArena *a, const AgRecurrent *o, const Tensor *const *in,
                         Tensor part[AG_ROLES]);
+/* The biases as rows [2, gates H], zeros where there are none; what is only ever added to the
+ * first, that is b_hh up to column `joined`, is added there.  Nil with the error recorded. */
+Tensor ag_recurrent_biases(AgCall *c, const Tensor part[AG_ROLES], int64_t n, int64_t joined);
+/* y [rows, gates H] = W_ih x of all steps; where x is I64, columns of W_ih.  False with the error
+ * recorded when out of memory. */
+bool ag_recurrent_project(AgCall *c, const AgSteps *s, const Tensor *y);
+/* Rows in which the steps leave h for out[0]: its own memory or, where sequences have lengths,
+ * scratch.  Nil with the error recorded. */
+Tensor ag_recurrent_output(AgCall *c, const AgSteps *s);
 /* The state h0 or c0 in the order of the steps, or zeros. */
 void ag_recurrent_initial(const AgSteps *s, const Tensor *to, const Tensor *initial);
 
@@ -142,7 +146,7 @@ typedef struct {
     AgTape *t;
     const AgRecurrent *o;
     AgRecurrentSize size;
-    AgVar x;    /* without what lies beyond the lengths */
+    AgVar x;    /* [T, B, I], without what lies beyond the lengths */
     AgVar live; /* U8 [T, B, 1]: is the step one of the sequence's?  {0}: all are */
     AgVar *y;   /* [T]: h of each step */
     int64_t outer_step; /* the scope's, put back at the end */
@@ -167,6 +171,7 @@ AgVar ag_loop_initial(const AgLoop *l, const AgVar *in, AgRole role, int64_t n);
 /* ---- samples ---- */
 
 #define AG_W(...) AG_IN(-.8, .8, __VA_ARGS__)
+#define AG_NUMBERS(n, ...) AG_IN_DTYPE("i64", 0, n, __VA_ARGS__)
 #define AG_LENGTHS(...) (const int64_t[]){__VA_ARGS__}
 #define AG_RNN_BASE (AG_HAS(AG_X) | AG_HAS(AG_W_IH) | AG_HAS(AG_W_HH))
 #define AG_RNN_BIAS (AG_HAS(AG_B_IH) | AG_HAS(AG_B_HH))

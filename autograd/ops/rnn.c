@@ -17,21 +17,15 @@ static bool shape(AgCall *c) {
     return ag_recurrent_shape(c, 1, &size);
 }
 
-/* x keeps the new h. */
-static void step(const AgRecurrent *o, const Tensor *x, const Tensor *y, const Tensor *kept,
-                 const Tensor *h) {
-    (void)kept;
+static void step(const AgRecurrent *o, const AgRnnStep *s) {
     TensorGates f = nonlinearity_of(o) == AG_RNN_RELU ? TENSOR_RNN_RELU : TENSOR_RNN_TANH;
-    tensor_gates(f, 3, (Tensor[]){*x, *y, *x});
-    tensor_convert(h, x);
+    tensor_gates(f, 3, (Tensor[]){s->x, s->bias_ih, s->h});
 }
 
-static bool back(const AgRecurrent *o, const Tensor *x, const Tensor *kept, const Tensor *h,
-                 const Tensor *dh, const Tensor *dx, const Tensor *dy) {
-    (void)kept, (void)h, (void)dy;
+static bool back(const AgRecurrent *o, const AgRnnStep *s, const AgRnnBack *d) {
     bool relu = nonlinearity_of(o) == AG_RNN_RELU;
     TensorGates f = relu ? TENSOR_RNN_RELU_BACKWARD : TENSOR_RNN_TANH_BACKWARD;
-    tensor_gates(f, 3, (Tensor[]){*x, *dh, *dx});
+    tensor_gates(f, 3, (Tensor[]){s->h, d->dh, d->dx});
     return false;
 }
 
@@ -43,7 +37,7 @@ static AgVar compose_step(const AgRecurrent *o, AgVar x, AgVar y, AgVar h) {
     return f == AG_RNN_RELU ? ag_relu(a) : ag_fail(a.tape, "rnn: nonlinearity %d", (int)f);
 }
 
-static const AgRnnKind kind = {&ag_op_rnn, 1, false, true, step, back, compose_step};
+static const AgRnnKind kind = {&ag_op_rnn, 1, 1, false, step, back, compose_step};
 
 static bool value(AgCall *c) { return ag_rnn_value(c, &kind); }
 static bool vjp(AgVjp *v) { return ag_rnn_vjp(v, &kind); }
@@ -70,6 +64,10 @@ static const AgSample samples[] = {
      CALL(AG_RNN_BASE, true, AG_LENGTHS(1, 3, 2), AG_RNN_RELU), NULL},
     {"longer than a vector", 5, {AG_W(2, 2, 1), AG_W(17, 1), AG_W(17, 17), AG_W(17), AG_W(17)},
      CALL(AG_RNN_BASE | AG_RNN_BIAS, false, NULL, AG_RNN_TANH), NULL},
+    {"numbers", 6, {AG_NUMBERS(3, 4, 2), AG_W(2, 3), AG_W(2, 2), AG_W(2), AG_W(2), AG_W(2, 2)},
+     CALL(AG_RNN_ALL, false, NULL, AG_RNN_TANH), NULL},
+    {"fewer steps than numbers, reverse", 3, {AG_NUMBERS(9, 3, 2), AG_W(2, 9), AG_W(2, 2)},
+     CALL(AG_RNN_BASE, true, AG_LENGTHS(1, 3), AG_RNN_RELU), NULL},
     {"no sequences", 6, {AG_W(3, 0, 3), AG_W(2, 3), AG_W(2, 2), AG_W(2), AG_W(2), AG_W(0, 2)},
      CALL(AG_RNN_ALL, false, NULL, AG_RNN_TANH), NULL},
     {"no inputs", 3, {AG_W(3, 2, 0), AG_W(2, 0), AG_W(2, 2)},
@@ -85,11 +83,13 @@ static const AgSample errors[] = {
      CALL(AG_RNN_BASE, false, NULL, AG_RNN_TANH), "expected weight_hh [2,2], got"},
     {"nonlinearity", 3, {AG_W(3, 2, 3), AG_W(2, 3), AG_W(2, 2)},
      CALL(AG_RNN_BASE, false, NULL, (AgRnnNonlinearity)7), "nonlinearity 7"},
+    {"number", 3, {AG_IN_DTYPE("i64", 3, 4, 3, 2), AG_W(2, 3), AG_W(2, 2)},
+     CALL(AG_RNN_BASE, false, NULL, AG_RNN_TANH), "x at step 0 of sequence 0 is 3, outside 0..2"},
     {"length", 3, {AG_W(3, 2, 3), AG_W(2, 3), AG_W(2, 2)},
      CALL(AG_RNN_BASE, false, AG_LENGTHS(4, 3), AG_RNN_TANH), "lengths[0] is 4, outside 0..3"},
     {0},
 };
-const AgOp ag_op_rnn = {"rnn", "a plain recurrent layer over a sequence", "f*:ff", shape, value,
+const AgOp ag_op_rnn = {"rnn", "a plain recurrent layer over a sequence", "af*:ff", shape, value,
                         vjp, compose, samples, errors, false, NULL};
 
 AgRnnOutput ag_rnn(AgVar x, AgVar h0, const AgRnnWeights *w, AgRnnNonlinearity nonlinearity,

@@ -5,43 +5,58 @@
 
 /* ---- forward ---- */
 
-/* What the backward pass finds of a call; where no gradient can be asked for, hidden and kept hold
- * the rows of one step only. */
+/* What the backward pass finds of a call, but y; where no gradient can be asked for, kept holds the
+ * rows of one step only. */
 typedef struct {
     AgRecurrentSize size;
     AgSteps steps;
-    Tensor x;      /* [rows, gates H]: first W_ih x + b_ih, then what the step leaves there */
-    Tensor hidden; /* [rows, H]: h before the step */
-    Tensor kept;   /* [rows, H], or none */
+    Tensor x;    /* [rows, gates H]: first W_ih x_t, then what the step leaves there */
+    Tensor kept; /* [rows, H] */
+    Tensor h0;   /* [B, H]: h before the first step */
+    Tensor y;    /* [rows, H]: h after the step */
 } Layer;
 
 static Tensor matrix(AgCall *c, bool saved, int64_t rows, int64_t n) {
-    return ag_call_tensor(c, saved, c->in[0]->dtype, 2, (int64_t[]){rows, n});
+    return ag_call_tensor(c, saved, c->out[0].dtype, 2, (int64_t[]){rows, n});
 }
 
-/* y = a w^T + bias */
-static bool affine(AgCall *c, const Tensor *a, const Tensor *w, const Tensor *bias,
-                   const Tensor *y) {
-    Tensor w_t = tensor_transpose(w, 0, 1);
-    bool biased = !tensor_is_nil(bias);
-    if (biased) tensor_convert(y, bias);
-    return tensor_gemm(1, a, &w_t, biased, y, c->scratch) || ag_call_fail(c, "out of memory");
+static bool adds(const AgRnnKind *kind) { return kind->joined == kind->gates; }
+
+static bool make_memory(AgCall *c, const AgRnnKind *kind, Layer *m) {
+    int64_t H = m->size.H, B = m->size.B, rows = m->steps.rows;
+    m->x = matrix(c, kind->keeps, rows, kind->gates * H);
+    m->kept = matrix(c, kind->keeps, c->recorded ? rows : B, kind->keeps ? H : 0);
+    m->y = ag_recurrent_output(c, &m->steps);
+    m->h0 = matrix(c, true, B, H);
+    return ag_tape_ok(c->tape);
 }
 
-static bool run_steps(AgCall *c, const AgRnnKind *kind, Layer *m, const Tensor *part,
-                      const Tensor *h, const Tensor *y) {
+/* What step number n finds, but W_hh h and biases. */
+static AgRnnStep step_of(const AgRnnKind *kind, const Layer *m, int64_t n) {
     const AgSteps *s = &m->steps;
-    Tensor sums = matrix(c, false, s->B, kind->gates * m->size.H);
-    if (tensor_is_nil(&sums)) return false;
+    AgRnnStep step = {.before = ag_step_before(s, &m->y, &m->h0, n),
+                      .h = ag_step_rows(s, &m->y, n)};
+    if (kind->keeps) step.kept = ag_step_rows(s, &m->kept, n);
+    return step;
+}
+
+static bool run_steps(AgCall *c, const AgRnnKind *kind, Layer *m, const Tensor *biases) {
+    const AgSteps *s = &m->steps;
+    int64_t all = kind->gates * m->size.H;
+    TensorPacked w_hh = ag_call_packed(c, ag_role(c->options, AG_W_HH), true);
+    Tensor sums = matrix(c, false, adds(kind) ? 0 : s->B, all);
+    if (!ag_tape_ok(c->tape)) return false;
+    Tensor bias_ih = tensor_narrow(biases, 0, 0, 1), bias_hh = tensor_narrow(biases, 0, 1, 1);
     for (int64_t n = 0; n < s->T && s->active[n] > 0; n++) {
-        int64_t rows = s->active[n];
-        Tensor state = tensor_narrow(h, 0, 0, rows), sum = tensor_narrow(&sums, 0, 0, rows);
-        Tensor hidden = ag_step_rows(s, &m->hidden, n), kept = ag_step_rows(s, &m->kept, n);
-        Tensor x = ag_step_rows(s, &m->x, n), out = ag_step_rows(s, y, n);
-        tensor_convert(&hidden, &state);
-        if (!affine(c, &hidden, &part[AG_W_HH], &part[AG_B_HH], &sum)) return false;
-        kind->step(c->options, &x, &sum, &kept, &state);
-        tensor_convert(&out, &state);
+        const int64_t shape[] = {s->active[n], all};
+        AgRnnStep step = step_of(kind, m, n);
+        step.x = ag_step_rows(s, &m->x, n);
+        step.y = adds(kind) ? step.x : tensor_narrow(&sums, 0, 0, shape[0]);
+        step.bias_ih = tensor_expand(&bias_ih, 2, shape);
+        step.bias_hh = tensor_expand(&bias_hh, 2, shape);
+        if (!tensor_gemm_packed(1, &step.before, &w_hh, adds(kind), &step.y, c->scratch))
+            return ag_call_fail(c, "out of memory");
+        kind->step(c->options, &step);
     }
     return true;
 }
@@ -53,22 +68,16 @@ bool ag_rnn_value(AgCall *c, const AgRnnKind *kind) {
     Tensor part[AG_ROLES];
     if (!m) return false;
     ag_recurrent_check(o, c->n_in, c->in, kind->gates, &m->size, buf);
-    if (!ag_recurrent_dense(c->scratch, o, c->in, part)) return ag_call_fail(c, "out of memory");
-    if (!ag_steps_plan(c, o, &m->steps)) return false;
-    int64_t H = m->size.H, B = m->size.B, rows = m->steps.rows, held = c->recorded ? rows : B;
-    m->x = matrix(c, true, rows, kind->gates * H);
-    m->hidden = matrix(c, true, held, H);
-    m->kept = matrix(c, true, held, kind->keeps ? H : 0);
-    Tensor h = matrix(c, false, B, H);
-    if (!ag_tape_ok(c->tape)) return false;
-    Tensor x = ag_steps_rows(c->scratch, &m->steps, c->in[0]);
-    Tensor y = ag_steps_result(c->scratch, &m->steps, &c->out[0]);
-    if (tensor_is_nil(&x) || tensor_is_nil(&y)) return ag_call_fail(c, "out of memory");
-    ag_recurrent_initial(&m->steps, &h, &part[AG_H0]);
-    if (!affine(c, &x, &part[AG_W_IH], &part[AG_B_IH], &m->x)) return false;
-    if (!run_steps(c, kind, m, part, &h, &y)) return false;
-    ag_steps_finish(&m->steps, &c->out[0], &y);
-    ag_steps_unsort(&m->steps, &c->out[1], &h);
+    if (!ag_recurrent_parts(c->scratch, o, c->in, part)) return ag_call_fail(c, "out of memory");
+    if (!ag_steps_plan(c, o, &m->steps) || !make_memory(c, kind, m)) return false;
+    int64_t H = m->size.H;
+    Tensor biases = ag_recurrent_biases(c, part, kind->gates * H, kind->joined * H);
+    if (tensor_is_nil(&biases)) return false;
+    ag_recurrent_initial(&m->steps, &m->h0, &part[AG_H0]);
+    if (!ag_recurrent_project(c, &m->steps, &m->x)) return false;
+    if (!run_steps(c, kind, m, &biases)) return false;
+    ag_steps_finish(&m->steps, &c->out[0], &m->y);
+    ag_steps_final(&m->steps, &c->out[1], &m->y, &m->h0);
     c->saved = m;
     return true;
 }
@@ -77,38 +86,42 @@ bool ag_rnn_value(AgCall *c, const AgRnnKind *kind) {
 
 /* dh: of the last state, then of the first. */
 static bool back_steps(AgVjp *v, const AgRnnKind *kind, const Tensor *dy, const Tensor *dh,
-                       const Tensor *dx_sum, const Tensor *dy_sum) {
-    const Layer *m = v->saved;
+                       const Tensor *dx_sum, const Tensor *dy_sum, const Layer *m) {
     const AgSteps *s = &m->steps;
-    const Tensor *w_hh = ag_value(v->in[ag_role(v->options, AG_W_HH)]);
-    for (int64_t n = s->T - 1; n >= 0; n--) {
+    TensorPacked w_hh = ag_vjp_packed(v, ag_role(v->options, AG_W_HH), false);
+    for (int64_t n = s->T - 1; n >= 0 && w_hh.data; n--) {
         if (s->active[n] == 0) continue;
-        Tensor d = tensor_narrow(dh, 0, 0, s->active[n]), out = ag_step_rows(s, dy, n);
-        Tensor x = ag_step_rows(s, &m->x, n), kept = ag_step_rows(s, &m->kept, n);
-        Tensor hidden = ag_step_rows(s, &m->hidden, n);
-        Tensor dx = ag_step_rows(s, dx_sum, n), dsum = ag_step_rows(s, dy_sum, n);
-        tensor_accumulate(&d, &out);
-        bool past = kind->back(v->options, &x, &kept, &hidden, &d, &dx, &dsum);
-        if (!tensor_gemm(1, &dsum, w_hh, past, &d, v->scratch)) return ag_vjp_out_of_memory(v);
+        Tensor out = ag_step_rows(s, dy, n);
+        AgRnnStep step = step_of(kind, m, n);
+        AgRnnBack d = {ag_step_rows(s, dx_sum, n), ag_step_rows(s, dy_sum, n),
+                       tensor_narrow(dh, 0, 0, s->active[n])};
+        if (kind->keeps) step.x = ag_step_rows(s, &m->x, n);
+        tensor_accumulate(&d.dh, &out);
+        bool past = kind->back(v->options, &step, &d);
+        if (!tensor_gemm_packed(1, &d.dy, &w_hh, past, &d.dh, v->scratch))
+            return ag_vjp_out_of_memory(v);
     }
-    return true;
+    return w_hh.data;
 }
 
 bool ag_rnn_vjp(AgVjp *v, const AgRnnKind *kind) {
-    const Layer *m = v->saved;
-    const int64_t all[] = {m->steps.rows, kind->gates * m->size.H};
-    TensorDtype dtype = ag_dtype(v->in[0]);
-    Tensor dy = ag_gradient_rows(v, &m->steps, m->size.H);
-    Tensor dh = ag_gradient_final(v, &m->steps, 1, m->size.H);
+    Layer m = *(const Layer *)v->saved;
+    const AgSteps *s = &m.steps;
+    const int64_t all[] = {s->rows, kind->gates * m.size.H};
+    TensorDtype dtype = ag_dtype(v->out[0]);
+    m.y = ag_steps_rows(v->scratch, s, ag_value(v->out[0]));
+    Tensor dy = ag_gradient_rows(v, s, m.size.H), dh = ag_gradient_final(v, s, 1, m.size.H);
     Tensor dx_sum = tensor_new(v->scratch, dtype, 2, all), dy_sum = dx_sum;
-    if (!kind->same_sums) dy_sum = tensor_new(v->scratch, dtype, 2, all);
-    if (tensor_is_nil(&dy) || tensor_is_nil(&dh) || tensor_is_nil(&dx_sum) ||
-        tensor_is_nil(&dy_sum))
+    if (!adds(kind)) dy_sum = tensor_new(v->scratch, dtype, 2, all);
+    if (tensor_is_nil(&m.y) || tensor_is_nil(&dy) || tensor_is_nil(&dh) ||
+        tensor_is_nil(&dx_sum) || tensor_is_nil(&dy_sum))
         return ag_vjp_out_of_memory(v);
-    return back_steps(v, kind, &dy, &dh, &dx_sum, &dy_sum) &&
-           ag_gradient_state(v, &m->steps, AG_H0, &dh) &&
-           ag_gradient_sum(v, AG_B_IH, &dx_sum) && ag_gradient_sum(v, AG_B_HH, &dy_sum) &&
-           ag_recurrent_gradients(v, &m->steps, &dx_sum, &dy_sum, &m->hidden);
+    if (!back_steps(v, kind, &dy, &dh, &dx_sum, &dy_sum, &m)) return false;
+    Tensor hidden = ag_steps_before(v->scratch, s, &m.y, &m.h0);
+    if (tensor_is_nil(&hidden)) return ag_vjp_out_of_memory(v);
+    return ag_gradient_state(v, s, AG_H0, &dh) && ag_gradient_sum(v, AG_B_IH, &dx_sum) &&
+           ag_gradient_sum(v, AG_B_HH, &dy_sum) &&
+           ag_recurrent_gradients(v, s, &dx_sum, &dy_sum, &hidden);
 }
 
 /* ---- composed ---- */

@@ -1,23 +1,34 @@
-/* rnn_layer.h -- what gru and rnn share: a layer whose state is h alone, and whose step takes the
- * sums W_ih x + b_ih and W_hh h + b_hh. */
+/* rnn_layer.h -- what gru and rnn share: a layer whose state is h alone, and whose step takes
+ * x = W_ih x_t and y = W_hh h. */
 #ifndef AUTOGRAD_OPS_RNN_LAYER_H
 #define AUTOGRAD_OPS_RNN_LAYER_H
 #include "autograd/ops/recurrent.h"
 
+/* The rows of one step. */
+typedef struct {
+    Tensor x, y;               /* [rows, gates H]; in a kind that adds y is in x */
+    Tensor bias_ih, bias_hh;   /* likewise, all rows the same; b_hh of joined gates is in bias_ih */
+    Tensor before, h;          /* [rows, H]: h before the step and after it */
+    Tensor kept;               /* [rows, H], in a kind that keeps */
+} AgRnnStep;
+
+/* Going back: gradients of x, y and h. */
+typedef struct {
+    Tensor dx, dy, dh;
+} AgRnnBack;
+
 typedef struct {
     const AgOp *op;
     int gates;
-    bool keeps;      /* step leaves something in `kept` */
-    bool same_sums;  /* only x + y of the sums x and y matters: their gradients are equal */
-    /* From x, y [rows, gates H] and h [rows, H] of some rows: the new h in h; in x and kept
-     * [rows, H] what back needs. */
-    void (*step)(const AgRecurrent *o, const Tensor *x, const Tensor *y, const Tensor *kept,
-                 const Tensor *h);
-    /* From x and kept, h before the step and the gradient dh of h after it: dx, dy (which is dx
-     * where same_sums), and in dh what goes past both to the h before; false: nothing does. */
-    bool (*back)(const AgRecurrent *o, const Tensor *x, const Tensor *kept, const Tensor *h,
-                 const Tensor *dh, const Tensor *dx, const Tensor *dy);
-    /* The step once more, in ops. */
+    int joined; /* of so many of them, the first, only x + y matters; all: the kind adds y to x
+                   from the start, and dy is dx */
+    bool keeps; /* back needs x and kept as step leaves them, and not h after the step */
+    /* Sets h. */
+    void (*step)(const AgRecurrent *o, const AgRnnStep *s);
+    /* From dh of h after the step: dx and dy, and in dh what goes past both to the h before; false:
+     * nothing does. */
+    bool (*back)(const AgRecurrent *o, const AgRnnStep *s, const AgRnnBack *d);
+    /* The step once more, in ops; x and y with their biases. */
     AgVar (*compose)(const AgRecurrent *o, AgVar x, AgVar y, AgVar h);
 } AgRnnKind;
 

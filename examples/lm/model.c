@@ -31,7 +31,7 @@ static AgVar features(const LmModel *m, NnState *state, AgVar x) {
                      nn_state_load(state, t, "c", 3, shape)};
     AgVar e = m->config.embedding > 0
                   ? ag_dropout(nn_embedding(&m->embedding, x), m->config.dropout, 1)
-                  : ag_one_hot(x, m->config.vocab, TENSOR_F32);
+                  : x; /* the LSTM takes numbers for one-hot vectors */
     NnLstmOutput o = nn_lstm(&m->lstm, e, &s, NULL);
     nn_state_store(state, "h", o.hn);
     nn_state_store(state, "c", o.cn);

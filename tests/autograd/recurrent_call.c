@@ -54,7 +54,7 @@ int call_shape(const Call *c, CallPart part, int64_t shape[3]) {
     };
     if (!has_part(c, part)) return -1;
     memcpy(shape, shapes[part].shape, sizeof shapes[part].shape);
-    return shapes[part].ndim;
+    return part == CALL_X && c->numbers ? 2 : shapes[part].ndim;
 }
 
 int call_out_shape(const Call *c, int out, int64_t shape[3]) {
@@ -76,6 +76,18 @@ static Tensor uniform(TensorArena *a, TensorDtype dtype, int ndim, const int64_t
     return x;
 }
 
+/* x I64 [T, B] */
+static Tensor numbers(TensorArena *a, const Call *c, uint64_t number) {
+    Tensor x = tensor_new(a, TENSOR_I64, 2, (int64_t[]){c->T, c->B});
+    cr_assert(!tensor_is_nil(&x));
+    for (int64_t e = 0; e < c->T * c->B; e++) {
+        bool beyond = c->has_lengths && e / c->B >= c->lengths[e % c->B];
+        int64_t entry = tensor_rng_below((TensorRngKey){number, 8, 0}, (uint64_t)e, c->I);
+        ((int64_t *)x.data)[e] = beyond ? (e % 2 ? INT64_MIN : c->I) : entry;
+    }
+    return x;
+}
+
 CallData call_data(TensorArena *a, const Call *c, TensorDtype dtype, uint64_t number) {
     CallData d;
     int64_t shape[3];
@@ -87,6 +99,7 @@ CallData call_data(TensorArena *a, const Call *c, TensorDtype dtype, uint64_t nu
                                 : uniform(a, dtype, ndim, shape, number, part,
                                           gain ? .5 : -width, gain ? 1.5 : width);
     }
+    if (c->numbers) d.part[CALL_X] = numbers(a, c, number);
     for (int out = 0; out < CALL_OUT; out++) {
         int ndim = call_out_shape(c, out, shape);
         d.seed[out] = ndim < 0 ? tensor_nil()
@@ -113,7 +126,7 @@ static Tensor every_second(TensorArena *a, const Tensor *x, int axis) {
     memcpy(shape, x->shape, sizeof shape);
     shape[axis] *= 2;
     Tensor memory = tensor_new(a, x->dtype, x->ndim, shape);
-    tensor_fill(&memory, NAN);
+    tensor_fill(&memory, x->dtype == TENSOR_I64 ? -1 : NAN);
     return tensor_slice(&memory, axis, 0, shape[axis], 2);
 }
 
@@ -155,7 +168,8 @@ void call_rows(TensorArena *a, const Call *c, const CallData *d, int64_t first, 
                        &part_data->seed[2]};
     for (size_t i = 0; i < sizeof batch / sizeof *batch; i++) {
         if (tensor_is_nil(batch[i])) continue;
-        Tensor rows = tensor_narrow(batch[i], batch[i]->ndim - 2, first, n);
+        bool last = batch[i]->dtype == TENSOR_I64;
+        Tensor rows = tensor_narrow(batch[i], batch[i]->ndim - (last ? 1 : 2), first, n);
         *batch[i] = tensor_copy(a, &rows);
     }
 }
@@ -207,7 +221,8 @@ static void first_order(AgTape *t, const Call *c, const CallData *d, bool again,
             append(&seed, ag_borrow(t, &d->seed[k]), CALL_PARTS + k);
         }
     for (int part = 0; part < CALL_PARTS; part++)
-        if (v[part].tape && !c->same[part] && !(c->left_out >> part & 1))
+        if (v[part].tape && !c->same[part] && !(c->left_out >> part & 1) &&
+            (part != CALL_X || !c->numbers))
             append(x, v[part], part);
     cr_assert(ag_grad_n(y.n, y.v, seed.v, x->n, x->v, gx->v, again), "%s: %s", call_words(c),
               ag_tape_error(t));
@@ -327,9 +342,9 @@ const char *call_words(const Call *c) {
     static const char *const kinds[] = {"lstm", "gru", "rnn tanh", "rnn relu"};
     static _Thread_local char text[400];
     int n = snprintf(text, sizeof text,
-                     "%s T %lld B %lld I %lld H %lld P %lld%s%s%s%s%s%s%s dropout %g zoneout %g %g"
+                     "%s%s T %lld B %lld I %lld H %lld P %lld%s%s%s%s%s%s%s dropout %g zoneout %g %g"
                      " eps %g%s%s",
-                     kinds[c->kind], (long long)c->T, (long long)c->B, (long long)c->I,
+                     kinds[c->kind], c->numbers ? " of numbers" : "", (long long)c->T, (long long)c->B, (long long)c->I,
                      (long long)c->H, (long long)c->P, c->bias ? " bias" : "",
                      c->state ? " state" : "", c->peepholes ? " peepholes" : "",
                      c->norm ? " norm" : "", c->norm && c->norm_bias ? " bias of norm" : "",
@@ -360,6 +375,7 @@ Call call_random(uint64_t number, CallKind kind, int64_t max_T, int n_sizes, con
               .I = sizes[BELOW(n_sizes)], .H = sizes[BELOW(n_sizes)], .bias = BELOW(2),
               .state = BELOW(2), .training = BELOW(2)};
     c.P = c.H;
+    c.numbers = call_below(number, 99, 3) == 0;
     c.o.reverse = BELOW(2);
     if (BELOW(2)) call_random_lengths(&c, number);
     if (kind != CALL_LSTM) return c;

@@ -31,6 +31,7 @@ typedef struct {
     int64_t T, B, I, H;
     int64_t P; /* size of h: H, or less with a projection */
     bool bias, state, peepholes, norm, norm_bias;
+    bool numbers; /* x is I64 [T, B] */
     AgLstmOptions o; /* without its lengths; of the others only reverse counts */
     bool has_lengths;
     int64_t lengths[CALL_MAX_B];
@@ -53,7 +54,8 @@ typedef struct {
     Tensor seed[CALL_OUT];
 } CallData;
 
-/* Random ones, in a range that keeps the recurrence tame; the same for the same number. */
+/* Random ones, in a range that keeps the recurrence tame; the same for the same number.  An x I64
+ * holds any numbers beyond the lengths. */
 CallData call_data(TensorArena *a, const Call *c, TensorDtype dtype, uint64_t number);
 
 /* x's values with other strides, the kinds of which are numbered; the last kind repeats x's first

@@ -412,7 +412,8 @@ static void expect_results_only(Room *r, const Call *plain, TensorDtype dtype) {
     cr_expect_leq(bytes, results + overhead, "%s: %zu bytes for %zu", call_words(&c), bytes,
                   results);
     call_run(&c, r->t[1], &d, 1);
-    cr_expect_gt(ag_tape_bytes(r->t[1]), 2 * results, "what the backward pass needs is kept");
+    bool keeps = c.kind == CALL_LSTM || c.kind == CALL_GRU; /* a plain RNN needs y alone */
+    cr_expect(!keeps || ag_tape_bytes(r->t[1]) > 2 * results, "the backward pass needs more");
 }
 
 Test(recurrent, without_gradients_only_results_are_kept) { for_each_style(expect_results_only); }
