@@ -2,7 +2,12 @@
  *
  * Training changes a parameter in every step, and a packed copy is worth its memory within one call
  * only; it is taken from the call's scratch.  Without gradients the same parameter serves call
- * after call: its copy stays with the tape until its version changes. */
+ * after call: its copy stays with the tape until its version changes, and then gets the new values.
+ *
+ * Copies are no necessity: they take a share of the tape's limit at most, and a number of places.
+ * When one was refused, the next reset frees those that were not used since the last one, of
+ * parameters that are gone for example. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "autograd/tape.h"
@@ -15,18 +20,48 @@ static AgPacked *find(AgTape *t, const AgLeaf *leaf, bool transposed) {
     return NULL;
 }
 
+/* Memory within the tape's limit and the copies' share of it; NULL. */
+static void *memory_for(AgTape *t, size_t bytes) {
+    size_t reserved = ag_tape_reserved(t);
+    bool fits = !t->limit || (reserved <= t->limit && bytes <= t->limit - reserved &&
+                              bytes <= t->limit / AG_PACKED_SHARE &&
+                              t->packed_bytes <= t->limit / AG_PACKED_SHARE - bytes);
+    return fits ? aligned_alloc(TENSOR_ALIGN, bytes) : NULL;
+}
+
 /* A new place, with memory of its own; NULL when there is none to be had. */
 static AgPacked *add(AgTape *t, const AgLeaf *leaf, const Tensor *b, bool transposed) {
     size_t bytes = tensor_packed_bytes(b->dtype, b->shape[0], b->shape[1]);
-    if (t->n_packed == AG_MAX_PACKED || !bytes) return NULL;
-    if (!t->packed_arena) t->packed_arena = tensor_arena_new();
-    void *memory = t->packed_arena ? ag_take(t, t->packed_arena, bytes) : NULL;
-    AgPacked *all = memory ? ag_grow(t->packed, t->n_packed, &t->cap_packed, sizeof *all) : NULL;
-    if (!all) return NULL;
-    t->packed = all;
+    if (!bytes || bytes > SIZE_MAX - TENSOR_ALIGN) return NULL;
+    bytes = (bytes + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
+    bool full = t->n_packed == AG_MAX_PACKED;
+    AgPacked *all = full ? NULL : ag_grow(t->packed, t->n_packed, &t->cap_packed, sizeof *all);
+    if (all) t->packed = all;
+    void *memory = all ? memory_for(t, bytes) : NULL;
+    if (!memory) {
+        t->packed_refused = true;
+        return NULL;
+    }
+    t->packed_bytes += bytes;
     all[t->n_packed] = (AgPacked){.identity = leaf->identity, .transposed = transposed,
                                   .memory = memory, .bytes = bytes};
     return &all[t->n_packed++];
+}
+
+void ag_packed_reset(AgTape *t, bool all) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->n_packed; i++) {
+        AgPacked *p = &t->packed[i];
+        if (all || (t->packed_refused && !p->used)) {
+            t->packed_bytes -= p->bytes;
+            free(p->memory);
+            continue;
+        }
+        p->used = false;
+        t->packed[n++] = *p;
+    }
+    t->n_packed = n;
+    t->packed_refused = false;
 }
 
 static bool is_current(const AgPacked *p, const AgLeaf *leaf) {
@@ -37,13 +72,15 @@ static bool is_current(const AgPacked *p, const AgLeaf *leaf) {
 static TensorPacked kept(AgTape *t, const AgLeaf *leaf, const Tensor *b, bool transposed,
                          bool keep) {
     AgPacked *p = find(t, leaf, transposed);
-    if (p && is_current(p, leaf)) return p->packed;
     if (keep && !p) p = add(t, leaf, b, transposed);
-    if (!keep || !p || tensor_packed_bytes(b->dtype, b->shape[0], b->shape[1]) > p->bytes)
-        return (TensorPacked){.data = NULL};
-    p->packed = tensor_pack(b, p->memory);
-    p->version = *leaf->version;
-    return p->packed;
+    if (p && !is_current(p, leaf)) {
+        /* Another instruction set may take more memory. */
+        if (!keep || tensor_packed_bytes(b->dtype, b->shape[0], b->shape[1]) > p->bytes) p = NULL;
+        else *p = (AgPacked){leaf->identity, *leaf->version, transposed, true,
+                             tensor_pack(b, p->memory), p->memory, p->bytes};
+    }
+    if (p) p->used = true;
+    return p ? p->packed : (TensorPacked){.data = NULL};
 }
 
 /* Of x, the value of node id (0: not known), or of its transpose. */

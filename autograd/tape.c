@@ -67,7 +67,7 @@ void ag_tape_free(AgTape *t) {
     free(t->part);
     free(t->profile.line);
     free(t->profile.slot);
-    tensor_arena_free(t->packed_arena);
+    ag_packed_reset(t, true);
     free(t->packed);
     free(t);
 }
@@ -81,6 +81,7 @@ void ag_tape_reset(AgTape *t) {
     tensor_arena_reset(t->arena);
     tensor_arena_reset(t->scratch);
     tensor_arena_reset(t->sweep);
+    ag_packed_reset(t, false);
     t->n = 1;
     t->reset_epoch = ++t->epoch;
     t->n_scopes = 1;
@@ -258,8 +259,7 @@ size_t ag_tape_bytes(const AgTape *t) {
 size_t ag_tape_reserved(const AgTape *t) {
     return tensor_arena_reserved(t->arena) + tensor_arena_reserved(t->scratch) +
            tensor_arena_reserved(t->sweep) + (t->kept ? tensor_arena_reserved(t->kept) : 0) +
-           (t->packed_arena ? tensor_arena_reserved(t->packed_arena) : 0) +
-           (size_t)t->n_chunks * CHUNK_BYTES;
+           t->packed_bytes + (size_t)t->n_chunks * CHUNK_BYTES;
 }
 
 void ag_apply_limit(AgTape *t, TensorArena *a) {

@@ -131,7 +131,8 @@ typedef struct {
 typedef struct {
     uint64_t identity, version; /* the leaf's, when the matrix was packed */
     bool transposed;
-    TensorPacked packed;
+    bool used;           /* since the last reset */
+    TensorPacked packed; /* data NULL: not yet */
     void *memory;
     size_t bytes;
 } AgPacked;
@@ -147,7 +148,8 @@ enum {
     AG_MAX_SWEEPS = 128,     /* inside each other, in hooks and checkpoints; likewise checkpoints */
     AG_SPAN = 5,             /* times that the windows of one graph grow to a warning */
     AG_WINDOWS = 16,         /* the latest ones, in which this is looked for */
-    AG_MAX_PACKED = 256,     /* matrices kept in the order of the product */
+    AG_MAX_PACKED = 64,      /* matrices kept in the order of the product, */
+    AG_PACKED_SHARE = 8,     /* in at most so large a part of the tape's limit, an eighth */
 };
 
 struct AgTape {
@@ -176,9 +178,10 @@ struct AgTape {
     AgPart *part;
     uint32_t n_parts, cap_parts;
 
-    TensorArena *packed_arena; /* made when first needed, kept over resets */
-    AgPacked *packed;
+    AgPacked *packed; /* kept over resets */
     uint32_t n_packed, cap_packed;
+    size_t packed_bytes;
+    bool packed_refused; /* since the last reset there was no room for one */
 
     bool inspect;         /* calls of ops: tracing, profiling, or checkpoint is set */
     bool trace_nan;       /* as the caller wants it */
@@ -246,6 +249,8 @@ void *ag_grow(void *array, uint32_t n, uint32_t *cap, size_t size);
 void ag_fail_memory(AgTape *t, const char *what, size_t bytes);
 /* "lm/lstm/l0 step 12: " for scope and step; "" at the root. */
 const char *ag_scope_text(const AgTape *t, uint32_t scope, int64_t step, char *buf, size_t n);
+/* Frees the packed matrices that make room for others, or all; packed.c. */
+void ag_packed_reset(AgTape *t, bool all);
 /* Makes text one line: `?` for control characters, which names may hold, and nothing of a UTF-8
  * character that was cut at the end.  Returns text. */
 char *ag_one_line(char *text);
