@@ -6,6 +6,7 @@
 
 #include "tensor/isa.h"
 #include "tensor/kernels.h"
+#include "tensor/parallel.h"
 #include "tests/autograd/recurrent_call.h"
 
 enum { WHOLE = 64 };
@@ -173,6 +174,39 @@ Test(recurrent_bits, every_thread_computes_what_one_alone_does) {
             expect_same_on_threads(&c, &d, n);
             tensor_arena_free(a);
         }
+}
+
+/* Large enough for products and gates to be shared; no multiple of a vector or block. */
+static Call large_call(CallKind kind, int style) {
+    Call c = {.kind = kind, .T = 5, .B = 33, .I = style == 1 ? 28 : 250, .H = 259, .P = 259,
+              .bias = true, .state = true, .training = true, .numbers = style == 1};
+    c.o.reverse = style == 2;
+    if (style > 0) call_random_lengths(&c, 5);
+    if (kind != CALL_LSTM || style < 2) return c;
+    c.P = 131;
+    c.norm = c.norm_bias = c.peepholes = true;
+    c.o.hidden_dropout = .3, c.o.zoneout_h = .2, c.o.zoneout_c = .5;
+    return c;
+}
+
+Test(recurrent_bits, shared_work_gives_what_one_thread_gives) {
+    for (int i = 0; i < CALL_KINDS * 3; i++) {
+        Call c = large_call((CallKind)(i % CALL_KINDS), i / CALL_KINDS);
+        TensorArena *a = tensor_arena_new();
+        AgTape *t[] = {ag_tape_new(), ag_tape_new()};
+        CallData d = call_data(a, &c, TENSOR_F32, 3);
+        cr_assert(tensor_threads_set(1));
+        CallResult alone = call_run(&c, t[0], &d, 1);
+        for (int threads = 2; threads <= 3; threads++) {
+            cr_assert(tensor_threads_set(threads));
+            CallResult shared = call_run(&c, t[1], &d, 1);
+            cr_expect(call_same_results(&alone, &shared), "%d threads: %s", threads,
+                      call_words(&c));
+        }
+        ag_tape_free(t[0]);
+        ag_tape_free(t[1]);
+        tensor_arena_free(a);
+    }
 }
 
 Test(recurrent_bits, a_step_repeats_and_another_draws_other_masks) {

@@ -89,7 +89,7 @@ F(gates) {
         [TENSOR_LSTM_CELL_BACKWARD] = {5, 4},
         [TENSOR_LSTM_COUPLED_BACKWARD] = {4, 3},
         [TENSOR_LSTM_STEP_BACKWARD] = {8, 5},
-        [TENSOR_GRU] = {7, 4},
+        [TENSOR_GRU] = {11, 5},
         [TENSOR_GRU_BACKWARD] = {6, 5},
         [TENSOR_RNN_TANH] = {2, 1},
         [TENSOR_RNN_TANH_BACKWARD] = {2, 1},
