@@ -41,6 +41,7 @@ typedef void Run(int64_t begin, int64_t end, void *context);
 static struct {
     /* What waiting threads look at. */
     _Alignas(LINE) atomic_uint_fast64_t open; /* the number of the job to be entered, or CLOSED */
+    atomic_int processor;                     /* the caller's */
     int64_t ranges, n, grain;
     Run *run;
     void *context;
@@ -186,6 +187,20 @@ static void wait_while_surplus(int own) {
     pthread_mutex_unlock(&pool.lock);
 }
 
+/* Where a thread and the caller have got onto one processor, they work in turns: a thread that
+ * wakes does, if others are busy at that moment.  The kernel may take 0.2 s to part them. */
+static void part_from_caller(void) {
+    const int here = sched_getcpu();
+    cpu_set_t allowed, others;
+    if (here < 0 || here != atomic_load_explicit(&pool.processor, memory_order_relaxed) ||
+        sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2)
+        return;
+    others = allowed;
+    CPU_CLR((size_t)here, &others);
+    if (sched_setaffinity(0, sizeof others, &others) == 0)
+        sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
 static void *work(void *index) {
     const int own = (int)(intptr_t)index;
     for (uint64_t last = CLOSED;;) {
@@ -195,6 +210,7 @@ static void *work(void *index) {
             sleep_until_called(last);
             continue;
         }
+        part_from_caller();
         atomic_fetch_add(&pool.inside, 1);
         if (atomic_load(&pool.open) == job && !is_surplus(own)) claim_ranges();
         atomic_fetch_sub(&pool.inside, 1);
@@ -234,6 +250,7 @@ static void run_shared(int64_t n, int64_t grain, Run *run, void *context) {
     pool.grain = grain;
     pool.run = run;
     pool.context = context;
+    atomic_store_explicit(&pool.processor, sched_getcpu(), memory_order_relaxed);
     atomic_store(&pool.next, 0);
     atomic_store(&pool.open, ++pool.jobs);
     call_sleeping(pool.ranges - 1);
