@@ -141,6 +141,9 @@ F(cross_entropy) {
 F(cross_entropy_backward) {
     tensor_cross_entropy_backward(T(Y), T(A), T(STATS), T(TARGET), 2, f ? .1 : 0, T(SCALE));
 }
+F(cross_entropy_in_place) {
+    tensor_cross_entropy_in_place(T(LOSS), T(OUT_G0), T(BIAS), T(TARGET), 2, .1, f);
+}
 F(layer_norm) {
     tensor_layer_norm(T(OUT_G0), T(PAIRS), T(IN_G0), f ? T(WEIGHT) : NULL, f ? T(BIAS) : NULL,
                       1e-5);
@@ -211,6 +214,7 @@ static const Case cases[] = {
     {"along axis 1", ROWS, ALONG / 2, across, {Y, COLUMN}},
     {"cross entropy", ROWS, 2, cross_entropy, {LOSS, PAIRS}},
     {"cross entropy, backward", ROWS, 2, cross_entropy_backward, {Y}},
+    {"cross entropy in place", ROWS, 2, cross_entropy_in_place, {LOSS, OUT_G0}},
     {"layer norm", ROWS, 2, layer_norm, {OUT_G0, PAIRS}},
     {"layer norm, backward", ROWS, 1, layer_norm_backward, {OUT_G0}},
     {"layer norm, backward with sums", NONE, 1, layer_norm_sums, {OUT_G0, SUMS}},
