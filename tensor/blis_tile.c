@@ -5,14 +5,14 @@
 
 #ifdef UNROLL_NO_BLIS
 
-TensorBlis tensor_blis(TensorDtype dtype, int width) {
-    (void)width;
+TensorBlis tensor_blis(TensorDtype dtype, const TensorTiles *tiles) {
+    (void)tiles;
     return (TensorBlis){.dtype = dtype};
 }
 
 void tensor_blis_tile(const TensorBlis *blis, int64_t k, const void *panel, const void *strip,
-                      void *c, int64_t column, bool add) {
-    (void)blis, (void)k, (void)panel, (void)strip, (void)c, (void)column, (void)add;
+                      void *c, int64_t row, bool add) {
+    (void)blis, (void)k, (void)panel, (void)strip, (void)c, (void)row, (void)add;
 }
 
 const char *tensor_gemm_config(void) { return "loops"; }
@@ -50,7 +50,7 @@ static TensorBlis find(arch_t arch, TensorDtype dtype) {
     bool swapped = !bli_cntx_l3_nat_ukr_prefers_cols_dt(type, BLIS_GEMM_UKR, context);
     dim_t rows = bli_cntx_get_blksz_def_dt(type, BLIS_MR, context);
     dim_t columns = bli_cntx_get_blksz_def_dt(type, BLIS_NR, context);
-    return (TensorBlis){.columns = (int)(swapped ? rows : columns),
+    return (TensorBlis){.rows = (int)(swapped ? rows : columns),
                         .width = (int)(swapped ? columns : rows), .swapped = swapped,
                         .dtype = dtype, .context = context,
                         .kernel = (void (*)(void))bli_cntx_get_l3_nat_ukr_dt(type, BLIS_GEMM_UKR,
@@ -69,11 +69,15 @@ static void find_all(void) {
     }
 }
 
-TensorBlis tensor_blis(TensorDtype dtype, int width) {
+static bool fits(const TensorBlis *b, const TensorTiles *tiles) {
+    return b->width == 2 * tiles->lanes && b->rows <= TENSOR_TILE_ROWS && tiles->full[b->rows];
+}
+
+TensorBlis tensor_blis(TensorDtype dtype, const TensorTiles *tiles) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, find_all);
     TensorBlis blis = found[tensor_isa()][dtype == TENSOR_F64];
-    if (blis.width != width) blis.columns = 0;
+    if (!fits(&blis, tiles)) blis.rows = 0;
     return blis;
 }
 
@@ -83,15 +87,15 @@ TensorBlis tensor_blis(TensorDtype dtype, int width) {
         REAL one = 1, beta = add;                                                               \
         ch##gemm_ukr_ft kernel = (ch##gemm_ukr_ft)blis->kernel;                                 \
         if (blis->swapped)                                                                      \
-            kernel(blis->columns, blis->width, k, &one, (REAL *)strip, (REAL *)panel, &beta, c,       \
-                   column, 1, &next, blis->context);                                            \
+            kernel(blis->rows, blis->width, k, &one, (REAL *)strip, (REAL *)panel, &beta, c, row, \
+                   1, &next, blis->context);                                                    \
         else                                                                                    \
-            kernel(blis->width, blis->columns, k, &one, (REAL *)panel, (REAL *)strip, &beta, c, 1,    \
-                   column, &next, blis->context);                                               \
+            kernel(blis->width, blis->rows, k, &one, (REAL *)panel, (REAL *)strip, &beta, c, 1, \
+                   row, &next, blis->context);                                                  \
     } while (0)
 
 void tensor_blis_tile(const TensorBlis *blis, int64_t k, const void *panel, const void *strip,
-                      void *c, int64_t column, bool add) {
+                      void *c, int64_t row, bool add) {
     auxinfo_t next = {0}; /* where it prefetches */
     bli_auxinfo_set_next_a((void *)(blis->swapped ? strip : panel), &next);
     bli_auxinfo_set_next_b((void *)(blis->swapped ? panel : strip), &next);

@@ -3,25 +3,24 @@
  * Instantiating BLAS Functionality, ACM TOMS 41(3), 2015. */
 #ifndef TENSOR_BLIS_TILE_H
 #define TENSOR_BLIS_TILE_H
-#include "tensor/isa.h"
-#include "tensor/tensor.h"
+#include "tensor/kernels_table.h"
 
-/* A micro-kernel for panels of a given width and strips of `columns`; see gemm_tiles.c. */
+/* A micro-kernel for full panels and strips of `rows`; see gemm_tiles.h. */
 typedef struct {
-    int columns; /* 0: BLIS has none of this width */
+    int rows; /* 0: BLIS has none that fits */
     int width;
-    bool swapped; /* the strip is its first operand, c goes by rows */
+    bool swapped; /* the strip is its first operand, the rows of c are those of the strip */
     TensorDtype dtype;
     void (*kernel)(void);
     void *context;
 } TensorBlis;
 
-/* For panels `width` wide of the instruction set in use. */
-TensorBlis tensor_blis(TensorDtype dtype, int width);
-/* c [columns, width], rows `column` elements apart, = the product of a panel [k, width] and a
- * strip [k, columns] (add: c += it): each element one chain of fused multiply-adds in the order of
- * k. */
+/* Of the instruction set in use, for panels of the width of `tiles` and with no more rows. */
+TensorBlis tensor_blis(TensorDtype dtype, const TensorTiles *tiles);
+/* c [rows, width], rows `row` elements apart, = the product of a strip [k, rows] and a panel
+ * [k, width] (add: c += it): each element one chain of fused multiply-adds in the order of k.  The
+ * panel is aligned to TENSOR_ALIGN; one step of k more of it is read, though not used. */
 void tensor_blis_tile(const TensorBlis *blis, int64_t k, const void *panel, const void *strip,
-                      void *c, int64_t column, bool add);
+                      void *c, int64_t row, bool add);
 
 #endif

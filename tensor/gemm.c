@@ -35,26 +35,27 @@ static void multiply_loops(double alpha, const Tensor *a, const Tensor *b, const
 
 static bool is_plain(TensorIsa isa) { return isa == TENSOR_ISA_PLAIN; }
 
-/* An operand's lines along an axis; k is the other one. */
-static TensorLines lines_of(const Tensor *x, int axis) {
-    return (TensorLines){x->data, x->shape[axis], x->shape[1 - axis], x->stride[axis],
-                   x->stride[1 - axis]};
+/* An operand's lines along an axis; k is the other one.  The stride of an axis of size 1 may be
+ * anything. */
+static TensorLines lines_of(const Tensor *x, int axis, double factor) {
+    int64_t n = x->shape[axis];
+    return (TensorLines){x->data, n, x->shape[1 - axis], n == 1 ? 0 : x->stride[axis],
+                         x->stride[1 - axis], factor};
 }
 
-/* The stride of an axis of size 1 is never used. */
 static bool side_by_side(const Tensor *c, int axis) {
     return c->stride[axis] == 1 || c->shape[axis] == 1;
 }
 
-/* c [m, n], with elements of a row or of a column side by side. */
+/* c [m, n], with elements of a row or of a column side by side.  The factor is a's, whichever way:
+ * the bits of a row do not depend on the shape of c. */
 static bool multiply_tiles(double alpha, const Tensor *a, const Tensor *b, bool add,
                            const Tensor *c, TensorArena *scratch) {
-    TensorLines rows = lines_of(a, 0), columns = lines_of(b, 1);
+    TensorLines rows = lines_of(a, 0, alpha), columns = lines_of(b, 1, 1);
     bool by_columns = !side_by_side(c, 1) || (side_by_side(c, 0) && c->shape[0] > c->shape[1]);
-    TensorProduct p = by_columns ? tensor_product(alpha, &columns, &rows, c->dtype, c->data,
-                                                  c->stride[1])
-                                 : tensor_product(alpha, &rows, &columns, c->dtype, c->data,
-                                                  c->stride[0]);
+    TensorProduct p =
+        by_columns ? tensor_product(&columns, &rows, c->dtype, c->data, c->stride[1])
+                   : tensor_product(&rows, &columns, c->dtype, c->data, c->stride[0]);
     return tensor_product_run(&p, add, scratch);
 }
 
@@ -197,11 +198,7 @@ bool tensor_gemm(double alpha, const Tensor *a, const Tensor *b, double beta, co
 /* ---- packed once ---- */
 
 size_t tensor_packed_bytes(TensorDtype dtype, int64_t k, int64_t n) {
-    size_t lines = (size_t)(is_plain(tensor_isa()) ? n : tensor_product_padded(dtype, n)), bytes;
-    return __builtin_mul_overflow(lines, (size_t)k, &bytes) ||
-                   __builtin_mul_overflow(bytes, tensor_dtype_size(dtype), &bytes)
-               ? 0
-               : bytes;
+    return tensor_product_packed_bytes(dtype, n, k);
 }
 
 /* For the loops of the reference: b itself, contiguous. */
@@ -213,7 +210,7 @@ static void copy_plain(const Tensor *b, void *memory) {
 TensorPacked tensor_pack(const Tensor *b, void *memory) {
     assert(b->ndim == 2 && tensor_dtype_is_float(b->dtype));
     TensorPacked p = {b->dtype, b->shape[0], b->shape[1], tensor_isa(), memory};
-    TensorLines lines = lines_of(b, 1);
+    TensorLines lines = lines_of(b, 1, 1);
     if (is_plain(p.isa)) copy_plain(b, memory);
     else tensor_product_pack(b->dtype, &lines, memory);
     return p;
@@ -221,8 +218,7 @@ TensorPacked tensor_pack(const Tensor *b, void *memory) {
 
 TensorPacked tensor_pack_new(const Tensor *b, TensorArena *a) {
     size_t bytes = tensor_packed_bytes(b->dtype, b->shape[0], b->shape[1]);
-    bool empty = tensor_numel(b) == 0;
-    void *memory = bytes || empty ? tensor_arena_alloc(a, bytes) : NULL;
+    void *memory = bytes ? tensor_arena_alloc(a, bytes) : NULL;
     return memory ? tensor_pack(b, memory) : (TensorPacked){.data = NULL};
 }
 
@@ -240,8 +236,8 @@ bool tensor_gemm_packed(double alpha, const Tensor *a, const TensorPacked *b, do
     if (beta != 0 || nothing) scale(c, beta);
     if (nothing) return true;
     TensorArenaMark mark = tensor_arena_mark(scratch);
-    TensorLines rows = lines_of(a, 0), wide = {.n = b->n, .k = b->k};
-    TensorProduct p = tensor_product(alpha, &rows, &wide, c->dtype, c->data, c->stride[0]);
+    TensorLines rows = lines_of(a, 0, alpha), wide = {.n = b->n, .k = b->k};
+    TensorProduct p = tensor_product(&rows, &wide, c->dtype, c->data, c->stride[0]);
     bool ok = tensor_product_run_packed(&p, b->data, beta != 0, scratch);
     tensor_arena_release(scratch, mark);
     return ok;

@@ -38,20 +38,21 @@ typedef struct {
     double a, b;
 } TensorActivationOptions; /* of both runs of an activation */
 
-#define TENSOR_TILE_COLUMNS 14
-#define TENSOR_STRIP_PANELS 4
+#define TENSOR_TILE_ROWS 14   /* the most of a tile: with 2 vectors each, 32 registers hold it */
+#define TENSOR_STRIP_PANELS 4 /* side by side in a tile of few rows */
 
 /* A tile of a matrix product; see tiles.inc. */
 typedef void TensorTile(int64_t k, const void *wide, int64_t panel, const void *narrow, void *c,
-                        int64_t column, bool add);
+                        int64_t row, bool add);
 
 typedef struct {
-    int lanes;   /* a panel is 2 lanes wide, the last one perhaps 1 */
-    int columns; /* the most that are worth while */
-    int strip_columns;
-    TensorTile *half[TENSOR_TILE_COLUMNS + 1], *full[TENSOR_TILE_COLUMNS + 1]; /* by columns */
-    TensorTile *strip[TENSOR_TILE_COLUMNS + 1]; /* TENSOR_STRIP_PANELS full panels */
-    /* to [k, width] = x of `live` lines, of the `room` that may be read; anything in the columns
+    int lanes;      /* a panel is 2 vectors wide, the last one perhaps 1 */
+    int rows;       /* of the best tile */
+    int strip_rows; /* up to which `strip` is better */
+    /* By rows, NULL for more than there are. */
+    TensorTile *half[TENSOR_TILE_ROWS + 1], *full[TENSOR_TILE_ROWS + 1];
+    TensorTile *strip[TENSOR_TILE_ROWS + 1];
+    /* to [k, width] = `live` lines of x, of the `room` that may be read; anything in the columns
      * beyond.  Strides in elements. */
     void (*pack)(int64_t k, int64_t width, int64_t live, int64_t room, void *to, const void *x,
                  int64_t k_stride, int64_t stride);
