@@ -13,7 +13,7 @@ enum {
     MASK,    /* U8 */
     PLACES,  /* I64, 0..C-1 */
     IN_G0,   /* contiguous inputs */
-    IN_G8 = IN_G0 + 8,
+    IN_G10 = IN_G0 + 10,
     TABLE,   /* [K, C] */
     WEIGHT,  /* [C] */
     BIAS,    /* [C] */
@@ -90,7 +90,7 @@ F(gates) {
         [TENSOR_LSTM_COUPLED_BACKWARD] = {4, 3},
         [TENSOR_LSTM_STEP_BACKWARD] = {8, 5},
         [TENSOR_GRU] = {11, 5},
-        [TENSOR_GRU_BACKWARD] = {6, 5},
+        [TENSOR_GRU_BACKWARD] = {6, 7},
         [TENSOR_RNN_TANH] = {2, 1},
         [TENSOR_RNN_TANH_BACKWARD] = {2, 1},
         [TENSOR_RNN_RELU] = {2, 1},
@@ -285,7 +285,7 @@ static Set make_set(TensorArena *a, TensorDtype dtype, int64_t R, int64_t C, Lay
     }
     s.t[MASK] = matrix(a, TENSOR_U8, R, C, layout, false);
     s.t[PLACES] = matrix(a, TENSOR_I64, R, C, layout, false);
-    for (int i = IN_G0; i <= IN_G8; i++) s.t[i] = numbers(a, dtype, R, C, 0);
+    for (int i = IN_G0; i <= IN_G10; i++) s.t[i] = numbers(a, dtype, R, C, 0);
     s.t[TABLE] = numbers(a, dtype, K, C, 0);
     s.t[WEIGHT] = flat(a, dtype, C, 0);
     s.t[BIAS] = flat(a, dtype, C, 0);
