@@ -49,7 +49,7 @@ typedef struct {
     bool recorded;         /* a gradient may be asked for later */
     void *saved;           /* for vjp: what value() leaves here */
     TensorArena *scratch;  /* temporaries; taken back after value() */
-    const void *engine;
+    const void *engine;    /* not for ops */
 } AgCall;
 
 /* One call of a gradient rule. */
@@ -66,7 +66,7 @@ typedef struct {
     bool create_graph;     /* the gradients will be differentiated again */
     const void *saved;
     TensorArena *scratch;  /* temporaries; taken back after the rule */
-    void *engine;
+    void *engine;          /* not for ops */
 } AgVjp;
 
 /* A sample input: random values in [lo, hi), rounded to float, or in [-1, 1) where both are 0;

@@ -84,11 +84,11 @@ bool nn_tbptt_next(NnTbptt *w, AgTape *t);
 
 /* The layer over the window's inputs x [length, B, I], or I64 [length, B], from the state in st ->
  * h of all its steps, [length, B, H'] (batch_first: x and h are [B, length, ..]), differentiable in
- * x and the parameters.  The state after the first `carry` steps becomes the one in st: as NAME.h [L, B, H']
- * and, of an LSTM, NAME.c [L, B, H], where NAME is the layer's name.  Call it once in a window.
- * The steps before and after `carry` are two calls of the layer with the live state between
- * them: a gradient passes, and masks that hold for a whole call (locked dropout, weight drop) are
- * drawn for each.
+ * x and the parameters.  The state after the first `carry` steps becomes the one in st: as NAME.h
+ * [L, B, H'] and, of an LSTM, NAME.c [L, B, H], where NAME is the layer's name.  Call it once in a
+ * window.  The steps before and after `carry` are two calls of the layer with the live state
+ * between them: a gradient passes, and masks that hold for a whole call (locked dropout, weight
+ * drop) are drawn for each.
  * Fails (the tape's error; the failed variable): x has not `length` steps of the layer's I; a
  * bidirectional layer, whose state at a step depends on all steps after it; what the layer and the
  * state refuse. */

@@ -47,6 +47,99 @@ Test(recurrent, agrees_with_plain_loops_in_every_configuration) {
             }
 }
 
+/* Numbers beyond the lengths are any. */
+static void expect_plain_of_numbers(const Model *m, const int64_t *lengths) {
+    TensorArena *a = tensor_arena_new();
+    Tensor x = tensor_new(a, TENSOR_F64, 3, (int64_t[]){T, B, I});
+    int64_t numbers[T * B];
+    tensor_fill(&x, 0);
+    for (int i = 0; i < T * B; i++) {
+        bool beyond = lengths && i / B >= lengths[i % B];
+        numbers[i] = beyond ? (i % 2 ? -1 : I) : (i * i + i / B) % I;
+        if (!beyond) tensor_set(&x, i * I + numbers[i], 1);
+    }
+    Tensor numbered = tensor_wrap(numbers, TENSOR_I64, 2, (int64_t[]){T, B});
+    ModelPlain want = model_plain(m, a, &x, NULL, NULL, lengths, NULL);
+    AgTape *t = ag_tape_new();
+    AgVar in = ag_input(t, &numbered);
+    if (m->o.batch_first) in = ag_transpose(in, 0, 1);
+    NnLstmOutput got = model_run(m, in, (AgVar){0}, (AgVar){0}, lengths);
+    cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+    if (m->o.batch_first) got.y = ag_transpose(got.y, 0, 1);
+    cr_expect_lt(model_distance(ag_value(got.y), &want.y), 1e-13);
+    cr_expect_lt(model_distance(ag_value(got.hn), &want.h), 1e-13);
+    ag_tape_free(t);
+    tensor_arena_free(a);
+}
+
+Test(recurrent, numbers_stand_for_one_hot_vectors) {
+    for (int bits = 0; bits < 16 * MODEL_KINDS; bits++) {
+        Model m = model_new((ModelKind)(bits / 16), TENSOR_F64, I, H,
+                            &(NnLstmOptions){.num_layers = 2,
+                                             .batch_first = bits & 1,
+                                             .bidirectional = bits & 2,
+                                             .composed = bits & 4});
+        expect_plain_of_numbers(&m, bits & 8 ? some_lengths : NULL);
+        model_free(&m);
+    }
+}
+
+Test(recurrent, a_cell_takes_numbers) {
+    AgTape *t = ag_tape_new();
+    NnParamSet *set = nn_params_new(TENSOR_F64, 1);
+    NnLstmCell lstm = nn_lstm_cell_make(set, "lstm", I, H, NULL);
+    NnGruCell gru = nn_gru_cell_make(set, "gru", I, H, NULL);
+    NnRnnCell rnn = nn_rnn_cell_make(set, "rnn", I, H, NULL);
+    AgVar zero = ag_full(t, TENSOR_F64, 2, (int64_t[]){2, H}, 0);
+    Tensor number = tensor_wrap((int64_t[]){2, 0}, TENSOR_I64, 1, (int64_t[]){2});
+    AgVar x[] = {ag_input(t, &number), {0}}, h[3][2];
+    x[1] = ag_one_hot(x[0], I, TENSOR_F64);
+    for (int k = 0; k < 2; k++) {
+        h[0][k] = nn_lstm_cell(&lstm, x[k], (NnLstmState){zero, zero}).h;
+        h[1][k] = nn_gru_cell(&gru, x[k], zero);
+        h[2][k] = nn_rnn_cell(&rnn, x[k], zero);
+    }
+    cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+    for (int cell = 0; cell < 3; cell++)
+        cr_expect_lt(model_distance(ag_value(h[cell][0]), ag_value(h[cell][1])), 1e-14);
+    cr_expect(!ag_ok(nn_gru_cell(&gru, ag_unsqueeze(x[0], 1), zero)));
+    cr_expect_str_eq(ag_tape_error(t), "gru_cell: expected x [B], got i64[2,1]");
+    nn_params_free(set);
+    ag_tape_free(t);
+}
+
+Test(recurrent, wrong_numbers_are_one_line) {
+    const struct {
+        int ndim;
+        int64_t shape[3], number;
+        double input_dropout;
+        bool batch_first;
+        const char *words;
+    } cases[] = {
+        {1, {5}, 0, 0, false, "rnn: lstm: expected x [T,B], got i64[5]"},
+        {3, {5, 2, 3}, 0, 0, true, "rnn: lstm: expected x [B,T], got i64[5,2,3]"},
+        {2, {5, 0}, 0, 0, true, "rnn: lstm: expected 1 step or more, got x [B,T] i64[5,0]"},
+        {2, {5, 2}, 3, 0, false, "x at step 0 of sequence 0 is 3, outside 0..2"},
+        {2, {5, 2}, -1, 0, false, "x at step 0 of sequence 0 is -1, outside 0..2"},
+        {2, {5, 2}, 0, .5, false,
+         "rnn: lstm: input_dropout drops elements of vectors, got x i64[5,2]"},
+    };
+    AgTape *t = ag_tape_new();
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        size_t k = i / 2;
+        Model m = model_new(MODEL_LSTM, TENSOR_F64, 3, 4,
+                            &(NnLstmOptions){.input_dropout = cases[k].input_dropout,
+                                             .batch_first = cases[k].batch_first,
+                                             .composed = i % 2});
+        AgVar x = ag_full(t, TENSOR_I64, cases[k].ndim, cases[k].shape, (double)cases[k].number);
+        cr_expect(!ag_ok(model_run(&m, x, (AgVar){0}, (AgVar){0}, NULL).y));
+        cr_expect(strstr(ag_tape_error(t), cases[k].words), "%s", ag_tape_error(t));
+        ag_tape_reset(t);
+        model_free(&m);
+    }
+    ag_tape_free(t);
+}
+
 Test(recurrent, an_empty_batch_has_empty_results) {
     const int64_t none[1] = {0};
     for (ModelKind kind = 0; kind < MODEL_KINDS; kind++)

@@ -506,6 +506,31 @@ Test(tbptt, batch_first_cuts_and_joins_the_second_axis) {
     stop(&same);
 }
 
+Test(tbptt, windows_of_numbers_are_those_of_their_vectors) {
+    for (int batch_first = 0; batch_first < 2; batch_first++) {
+        AgTape *t = ag_tape_new();
+        NnParamSet *set = nn_params_new(TENSOR_F64, 1);
+        NnLstm m = nn_lstm_make(set, "lstm", 3, 4, &(NnLstmOptions){.batch_first = batch_first});
+        NnState *st[] = {nn_state_new(TENSOR_F64), nn_state_new(TENSOR_F64)};
+        int64_t numbers[] = {0, 2, 1, 1, 2, 0, 0, 1, 2, 2, 1, 0, 0, 2};
+        Tensor all = tensor_wrap(numbers, TENSOR_I64, 2, (int64_t[]){7, 2});
+        for (NnTbptt w = nn_tbptt(7, 2, 3); nn_tbptt_next(&w, t);) {
+            Tensor window = tensor_narrow(&all, 0, w.start, w.length);
+            AgVar x = ag_input(t, &window);
+            if (batch_first) x = ag_transpose(x, 0, 1);
+            AgVar vectors = ag_one_hot(x, 3, TENSOR_F64);
+            AgVar h = nn_tbptt_lstm(&w, &m, x, st[0]), want = nn_tbptt_lstm(&w, &m, vectors, st[1]);
+            cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+            expect_equal(ag_value(h), ag_value(want));
+        }
+        cr_assert(ag_tape_ok(t), "%s", ag_tape_error(t));
+        nn_state_free(st[0]);
+        nn_state_free(st[1]);
+        nn_params_free(set);
+        ag_tape_free(t);
+    }
+}
+
 static void expect_failed(const Model *m, AgVar y, const char *message) {
     cr_expect(!ag_ok(y));
     EXPECT_MESSAGE(m->t, message);
@@ -518,6 +543,10 @@ Test(tbptt, what_a_layer_refuses_is_told) {
     cr_assert(nn_tbptt_next(&w, m.t));
     expect_failed(&m, nn_tbptt_lstm(&w, &m.lstm, input(&m, &m.x, 0, 4), st),
                   "tbptt lstm: expected x [T,B,I] with the window's T = 3 steps, got f64[4,3,2]");
+    ag_tape_reset(m.t);
+    AgVar numbers = ag_full(m.t, TENSOR_I64, 2, (int64_t[]){4, 5}, 0);
+    expect_failed(&m, nn_tbptt_lstm(&w, &m.lstm, numbers, st),
+                  "tbptt lstm: expected x [T,B] with the window's T = 3 steps, got i64[4,5]");
     ag_tape_reset(m.t);
     expect_failed(&m, nn_tbptt_lstm(&w, &m.lstm, ag_scalar(m.t, TENSOR_F64, 0), st), "got f64[]");
     ag_tape_reset(m.t);
