@@ -345,7 +345,8 @@ const char *call_words(const Call *c) {
                      "%s%s T %lld B %lld I %lld H %lld P %lld%s%s%s%s%s%s%s dropout %g zoneout %g %g"
                      " eps %g%s%s",
                      kinds[c->kind], c->numbers ? " of numbers" : "", (long long)c->T,
-                     (long long)c->B, (long long)c->I, (long long)c->H, (long long)c->P, c->bias ? " bias" : "",
+                     (long long)c->B, (long long)c->I, (long long)c->H, (long long)c->P,
+                     c->bias ? " bias" : "",
                      c->state ? " state" : "", c->peepholes ? " peepholes" : "",
                      c->norm ? " norm" : "", c->norm && c->norm_bias ? " bias of norm" : "",
                      c->o.coupled ? " coupled" : "", c->o.reverse ? " reverse" : "",
