@@ -70,8 +70,8 @@ static bool multiply_2d(double alpha, const Tensor *a, const Tensor *b, double b
     if (tensor_numel(c) == 0) return true;
     bool nothing = a->shape[1] == 0 || alpha == 0, plain = is_plain(tensor_isa());
     if (beta != 0 || nothing || plain) scale(c, beta);
-    if (plain && !nothing) multiply_loops(alpha, a, b, c);
-    if (plain || nothing) return true;
+    if (nothing) return true;
+    if (plain) return multiply_loops(alpha, a, b, c), true;
     TensorArenaMark mark = tensor_arena_mark(scratch);
     bool ok;
     if (side_by_side(c, 0) || side_by_side(c, 1)) {
@@ -227,6 +227,7 @@ bool tensor_gemm_packed(double alpha, const Tensor *a, const TensorPacked *b, do
     assert(a->ndim == 2 && c->ndim == 2 && a->dtype == c->dtype && b->dtype == c->dtype);
     assert(a->shape[0] == c->shape[0] && a->shape[1] == b->k && c->shape[1] == b->n);
     assert(b->isa == tensor_isa() && side_by_side(c, 1));
+    assert(!tensor_is_overlapping(c) && !surely_overlap(a, c));
     if (is_plain(b->isa)) {
         Tensor copy = tensor_wrap((void *)b->data, b->dtype, 2, (int64_t[]){b->k, b->n});
         return multiply_2d(alpha, a, &copy, beta, c, scratch);

@@ -25,7 +25,7 @@ extern "C" {
  * ones too; memory for packing is taken from `scratch` and given back before the
  * return; c must not overlap itself nor a nor b.  beta = 0 never reads c,
  * and k = 0 gives beta c.
- * Fails (false): out of memory while packing. */
+ * Fails (false): out of memory while packing; c is then undefined. */
 bool tensor_gemm(double alpha, const Tensor *a, const Tensor *b, double beta, const Tensor *c,
                  TensorArena *scratch);
 
@@ -38,7 +38,8 @@ typedef struct {
     const void *data;
 } TensorPacked;
 
-/* Bytes of the packed b [k, n]; 0 when beyond a size_t. */
+/* Bytes of the packed b [k, n] for the instruction set in use, not 0 even where b is empty; 0 when
+ * beyond a size_t. */
 size_t tensor_packed_bytes(TensorDtype dtype, int64_t k, int64_t n);
 /* Packs b [k, n], a float matrix of any strides, into `memory` of so many bytes, aligned to
  * TENSOR_ALIGN; the result looks at it. */
@@ -46,8 +47,9 @@ TensorPacked tensor_pack(const Tensor *b, void *memory);
 /* The same in memory of `a`; data is NULL when out of memory. */
 TensorPacked tensor_pack_new(const Tensor *b, TensorArena *a);
 
-/* c = alpha a b + beta c as tensor_gemm, with its bits, for matrices: a [m, k], c [m, n], whose
- * columns lie side by side. */
+/* c = alpha a b + beta c as tensor_gemm, with its bits, for matrices: a [m, k]; c [m, n], whose
+ * columns lie side by side.
+ * Fails (false): out of memory while packing a; c is then undefined. */
 bool tensor_gemm_packed(double alpha, const Tensor *a, const TensorPacked *b, double beta,
                         const Tensor *c, TensorArena *scratch);
 

@@ -194,6 +194,22 @@ Test(gemm, bits_of_a_row_do_not_depend_on_the_other_rows) {
             }
 }
 
+/* Equal terms round the same way: one sum of all of them would be wrong by 1 %. */
+Test(gemm, long_sums_are_accurate) {
+    enum { K = 1000000 };
+    EACH_ISA(isa) {
+        tensor_arena_reset(arena);
+        Tensor tenth = tensor_new(arena, TENSOR_F32, 2, (int64_t[]){1, 1}), y;
+        tensor_fill(&tenth, .1f);
+        Tensor a = tensor_expand(&tenth, 2, (int64_t[]){1, K}), b = tensor_transpose(&a, 0, 1);
+        y = tensor_new(arena, TENSOR_F32, 2, (int64_t[]){1, 1});
+        cr_assert(tensor_gemm(1, &a, &b, 0, &y, scratch));
+        double want = (double).1f * (double).1f * K;
+        cr_expect(fabs(tensor_get(&y, 0) - want) < 1e-4 * want, "%s: %.9g, not %.9g",
+                  tensor_isa_name(isa), tensor_get(&y, 0), want);
+    }
+}
+
 Test(gemm, lets_nan_and_infinity_through) {
     EACH_ISA(isa) {
         double zero[] = {0, 0, 0, 0}, odd[] = {NAN, 1, INFINITY, 2}, y[4];
