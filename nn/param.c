@@ -213,7 +213,8 @@ NnParam *nn_buffer(NnParamSet *set, NnInit init, int ndim, const int64_t *shape,
 void nn_param_by_rows(NnParam *p) {
     if (nn_param_is_nil(p) || !p->trainable || p->value.ndim < 1 || p->by_rows) return;
     p->by_rows = nn_grads_keep_rows(&p->set->own, p);
-    if (!p->by_rows) nn_params_fail(p->set, "parameter %s: out of memory", p->name);
+    if (p->by_rows) nn_grads_touch(&p->set->own, p->index); /* until zeroed: what is there? */
+    else nn_params_fail(p->set, "parameter %s: out of memory", p->name);
 }
 
 /* ---- by pattern ---- */

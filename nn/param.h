@@ -87,10 +87,11 @@ NnParam *nn_buffer(NnParamSet *set, NnInit init, int ndim, const int64_t *shape,
 #define NN_NAME_SIZE 256
 
 /* For constructors of layers that use few rows (along axis 0) of p in a step, as embeddings do;
- * to be called right after nn_param.  p's gradients then keep which rows are used, and zeroing,
- * clipping and those rules of optimisers that a zero gradient leaves in place go over these only:
- * with the results, to the bit, of going over all.  ag_embedding and ag_index_select(x, 0, ..)
- * add row by row; where anything else adds to the gradient too (tied weights), all rows are used.
+ * to be called right after nn_param.  From the next zeroing on and in all NnGrads made after this,
+ * p's gradients keep which rows are used, and zeroing, clipping and those rules of optimisers that
+ * a zero gradient leaves in place go over these only: with the results, to the bit, of going over
+ * all.  ag_embedding and ag_index_select(x, 0, ..) add row by row; where anything else adds to the
+ * gradient too (tied weights), all rows are used.
  * No effect on a buffer, a scalar, the nil parameter.
  * Fails (the set's error): out of memory. */
 void nn_param_by_rows(NnParam *p);

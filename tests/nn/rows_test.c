@@ -18,6 +18,7 @@ static void start(void) {
     t = ag_tape_new();
     nn_linear_make(set, "first", 2, 3, NULL);
     m = nn_embedding_make(set, "emb", V, E, NULL);
+    nn_zero_grad(set);
 }
 static void stop(void) {
     ag_tape_free(t);
@@ -130,6 +131,17 @@ Test(rows, are_kept_for_parameters_with_rows_only) {
     cr_expect_null(nn_grads_rows(grads, scalar->index));
     nn_grads_free(grads);
     cr_expect(nn_params_ok(set));
+}
+
+Test(rows, all_are_used_until_the_first_zeroing) {
+    NnGrads *own = nn_params_grads(set);
+    NnParam *p = nn_params_at(set, 0); /* has had a gradient before its rows are kept */
+    tensor_fill(&p->grad, 1);
+    nn_param_by_rows(p);
+    cr_expect(nn_grads_rows(own, 0)->all);
+    nn_zero_grad(set);
+    for (int64_t i = 0; i < tensor_numel(&p->grad); i++) cr_expect_eq(tensor_get(&p->grad, i), 0);
+    cr_expect(!nn_grads_rows(own, 0)->all);
 }
 
 /* Large enough for several blocks, with rows that lie across their ends. */
