@@ -1,9 +1,10 @@
 /* layers.c -- an LSTM layer by itself.
  *
  * A training step sets the gradients of the weights to zero, runs forward from a state of zeros,
- * and backward from a gradient of ones for every output, to the weights and to the input.  An
- * inference step runs forward without gradients.  Weights do not change from step to step: what a
- * library makes of them once is made before the clock runs. */
+ * and backward from a gradient of ones for every output, to the weights and to the input; weights
+ * count as changed since the step before, as an update leaves them.  An inference step runs
+ * forward without gradients, and weights do not change: what a library makes of them once is made
+ * before the clock runs. */
 #include <stdio.h>
 
 #include "bench/cases.h"
@@ -53,6 +54,7 @@ static void layer_free(Layer *m) {
 static bool train_step(void *layer) {
     Layer *m = layer;
     ag_tape_reset(m->tape);
+    for (int i = 0; i < nn_params_count(m->set); i++) nn_param_touch(nn_params_at(m->set, i));
     nn_zero_grad(m->set);
     AgVar x = ag_leaf(m->tape, &m->x, &(AgLeaf){.name = "x", .value = m->x, .grad = m->dx});
     return ag_backward(ag_sum(nn_lstm(&m->lstm, x, NULL, NULL).y, AG_ALL_AXES, false));
