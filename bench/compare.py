@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """The cases of //bench here and in other libraries, in turns.
 
-    ./bazelw run //bench:compare -- [--case NAME] [--threads N] [--rounds R] [--seconds S]
+    ./bazelw run //bench:compare -- [--case NAME] [--threads N] [--peer-threads N] [--rounds R]
+                                    [--seconds S]
 
 In every round each program runs a case once; a round's ratio is the other's median step over
 ours, so above 1 ours is the faster.  What counts is the median of the rounds' ratios; their range
-stands beside it.  Prints a table, and then one line of JSON a case.
+stands beside it.  Prints a table, and then one line of JSON a case.  The others run on as many
+threads as ours, or on --peer-threads.
 
 The others are PyTorch, run by $PYTHON or python3, and oneDNN, whose program is compiled with $CXX
 (g++), $CXXFLAGS and $LDFLAGS into a temporary folder.  One that is not installed, or does not
@@ -55,9 +57,9 @@ class Program:
         self.name, self.command, self.variant = name, command, variant
         self.environment = environment or {}
 
-    def run(self, case, options):
-        words = [case, str(options.threads), str(options.seconds)]
-        env = {**os.environ, "OMP_NUM_THREADS": str(options.threads), **self.environment}
+    def run(self, case, threads, seconds):
+        words = [case, str(threads), str(seconds)]
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), **self.environment}
         try:
             done = subprocess.run(self.command(*words), env=env, text=True, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
@@ -70,6 +72,10 @@ class Program:
         return result(done.stdout)
 
 
+def is_positive(value):
+    return isinstance(value, (int, float)) and 0 < value < float("inf")
+
+
 def result(output):
     """The last line of JSON in a program's output."""
     for line in reversed(output.splitlines()):
@@ -78,7 +84,8 @@ def result(output):
                 values = json.loads(line)
             except json.JSONDecodeError as error:
                 raise Failed(f"no JSON: {error}")
-            if not all(values.get(key, 0) > 0 for key in ("ms_median", "ms_min", "n", "rss_mib")):
+            if not all(is_positive(values.get(key))
+                       for key in ("ms_median", "ms_min", "n", "rss_mib")):
                 raise Failed("no ms_median, ms_min, n and rss_mib above 0")
             return values
     raise Failed("printed no line of JSON")
@@ -155,7 +162,7 @@ def choose(variants, case, options):
     best, least, errors = None, 0, []
     for program in variants:
         try:
-            ms = program.run(case, options)["ms_median"]
+            ms = program.run(case, options.peer_threads, options.seconds)["ms_median"]
         except Failed as error:
             errors.append(error)
             continue
@@ -215,23 +222,24 @@ class Comparison:
 
     def case(self, case):
         """The line of JSON, as a dictionary; None if ours failed."""
-        programs, own = self.programs(case), []
+        programs, own, options = self.programs(case), [], self.options
         runs = {program: [] for program in programs}
-        for _ in range(self.options.rounds):
+        for _ in range(options.rounds):
             try:
-                own.append(self.here.run(case, self.options))
+                own.append(self.here.run(case, options.threads, options.seconds))
             except (NotHere, Failed) as error:
                 self.failed = True
                 self.tell(self.here.name, f"{case}: {error}")
                 return None
             for program in list(runs):
                 try:
-                    runs[program].append(program.run(case, self.options))
+                    runs[program].append(
+                        program.run(case, options.peer_threads, options.seconds))
                 except (NotHere, Failed) as error:
                     self.drop(program.name, error)
                     del runs[program]
-        return {"case": case, "threads": self.options.threads, "rounds": self.options.rounds,
-                "ours": summary(own),
+        return {"case": case, "threads": options.threads, "peer_threads": options.peer_threads,
+                "rounds": options.rounds, "ours": summary(own),
                 "peers": {p.name: {"variant": p.variant or None, **ratios(own, r), **summary(r)}
                           for p, r in runs.items()}}
 
@@ -255,6 +263,8 @@ def print_rows(line):
             f"{here['rss_mib']:.1f}"]
     for name, peer in line["peers"].items():
         title = f"{name} ({peer['variant']})" if peer["variant"] else name
+        if line["peer_threads"] != line["threads"]:
+            title += f", {line['peer_threads']} thr."
         spread = f"{peer['ratio_min']:.2f}..{peer['ratio_max']:.2f}"
         print(ROW.format(*head, title, milliseconds(peer["ms_median"]), f"{peer['rss_mib']:.1f}",
                          f"{peer['ratio']:.2f}", spread))
@@ -314,11 +324,14 @@ def main():
     parser.add_argument("--bench", required=True, metavar="PROGRAM", help="given by Bazel")
     parser.add_argument("--case", choices=CASES, metavar="NAME", help="one of " + ", ".join(CASES))
     parser.add_argument("--threads", type=number(int, 1, 64), default=1, metavar="N")
+    parser.add_argument("--peer-threads", type=number(int, 1, 64), metavar="N",
+                        help="of the other programs; default: those of --threads")
     parser.add_argument("--rounds", type=number(int, 1, 1000), default=5, metavar="R")
     parser.add_argument("--seconds", type=number(float, 0.001, 3600), default=2, metavar="S",
                         help="of each program in each round")
     parser.add_argument("--peer", type=named_command, action="append", metavar="NAME=COMMAND")
     options = parser.parse_args()
+    options.peer_threads = options.peer_threads or options.threads
     options.bench = os.path.abspath(options.bench)
     if "BUILD_WORKING_DIRECTORY" in os.environ:  # Bazel starts programs elsewhere
         os.chdir(os.environ["BUILD_WORKING_DIRECTORY"])

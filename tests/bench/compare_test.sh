@@ -27,6 +27,13 @@ END
     chmod +x "$1"
 }
 
+# says LINE: the program `says` prints it and nothing else.
+says() {
+    echo "$1" >says.line
+    printf '#!/bin/sh\ncat says.line\n' >says
+    chmod +x says
+}
+
 run() {
     rm -f order
     run_program "$compare" --bench ./ours "$@"
@@ -54,7 +61,8 @@ check 'the median of theirs' is "$(value 'j["peers"]["theirs"]["ms_median"]')" 3
 check 'the median of the ratios of rounds' is "$(value 'j["peers"]["theirs"]["ratio"]')" 2.0
 check 'the least ratio' is "$(value 'j["peers"]["theirs"]["ratio_min"]')" 1.5
 check 'the largest ratio' is "$(value 'j["peers"]["theirs"]["ratio_max"]')" 3.0
-check 'the row' grep -qE '^lstm_infer_512 +2 +20\.00 .* theirs +30\.00 .* 2\.00 +1\.50\.\.3\.00$' out
+check 'the row' grep -qE \
+    '^lstm_infer_512 +2 +20\.00 .* theirs +30\.00 .* 2\.00 +1\.50\.\.3\.00$' out
 check 'in turns' is "$(cut -d ' ' -f 1 order | xargs)" 'ours theirs ours theirs ours theirs'
 check 'ours gets options' is "$(head -n 1 order)" \
     'ours --case lstm_infer_512 --threads 2 --seconds 0.5'
@@ -64,6 +72,14 @@ fake ours 10 10
 fake theirs 15 25
 run --case lstm_infer_512 --rounds 2 --peer theirs=./theirs
 check 'the median of two' is "$(value 'j["peers"]["theirs"]["ratio"]')" 2.0
+
+fake ours 10
+fake theirs 20
+run --case lstm_infer_512 --rounds 1 --seconds 0.5 --peer-threads 3 --peer theirs=./theirs
+check 'threads of the others' is "$(xargs <order)" \
+    'ours --case lstm_infer_512 --threads 1 --seconds 0.5 theirs lstm_infer_512 3 0.5'
+check 'both are told' is "$(value 'j["threads"], j["peer_threads"]')" '1 3'
+check 'in the row, too' grep -q '^lstm_infer_512 .* theirs, 3 thr\. ' out
 
 # ---- variants ----
 
@@ -96,19 +112,28 @@ check 'ours alone: status 0' is $status 0
 check 'and has a row' grep -qE '^lstm_infer_512 .*nobody' out
 
 for broken in "sh -c 'echo crashed >&2; exit 1'" "sh -c 'kill -9 \$\$'" 'echo {' 'echo nothing' \
-    'echo {}' 'echo {"ms_median":0,"ms_min":1,"n":1,"rss_mib":1}'; do
+    './says {}' './says {"ms_median":0,"ms_min":1,"n":1,"rss_mib":1}' \
+    './says {"ms_median":null,"ms_min":1,"n":1,"rss_mib":1}' \
+    './says {"ms_median":NaN,"ms_min":1,"n":1,"rss_mib":1}' \
+    './says {"ms_median":1,"ms_min":"1","n":1,"rss_mib":1}'; do
     fake ours 10 10 10
-    three_rounds --peer "b=$broken"
+    says "${broken#./says }"
+    three_rounds --peer "b=${broken/says */says}"
     check "a failure: $broken" one_line_error 1 'compare: b'
     check "is left out: $broken" is "$(value 'j["peers"]')" '{}'
 done
+says '{"ms_median":30,"ms_min":30,"n":7,"rss_mib":1,"ms_with_reorder":40}'
+fake ours 10 10 10
+three_rounds --peer b=./says
+check 'an exact line is no failure' is "$status $(value 'j["peers"]["b"]["ms_median"]')" '0 30'
+check 'the time with packing is told' grep -q "b's weights are packed .*with that 40\.00 ms" out
 fake ours x
 fake theirs 20
 three_rounds --peer theirs=./theirs
 check 'ours fails: status 1' one_line_error 1 'compare: unroll'
 
-for arguments in '--case none' '--threads 0' '--threads 1.5' '--rounds 0' '--rounds x' \
-    '--seconds 0' '--peer x' '--peer =x' '--peer x=' '--frobnicate' 'word'; do
+for arguments in '--case none' '--threads 0' '--threads 1.5' '--peer-threads 0' '--rounds 0' \
+    '--rounds x' '--seconds 0' '--peer x' '--peer =x' '--peer x=' '--frobnicate' 'word'; do
     # shellcheck disable=SC2086
     run $arguments
     check "refused: $arguments" one_line_error 2 compare
