@@ -43,8 +43,9 @@ static void write_row(const BenchCase *c, const BenchResult *r, const Rates *rat
     char median[N], minimum[N], gflops[N], share[N], tokens[N];
     const char *ms = ms_format(r->timing.median);
     printf("%-24s %10s %10s %6d %8s %5s %9s %8.1f%s%s\n", c->name,
-           text(median, N, ms, 1e3 * r->timing.median), text(minimum, N, ms, 1e3 * r->timing.minimum),
-           r->timing.n, text(gflops, N, "%.1f", rate->gflops),
+           text(median, N, ms, 1e3 * r->timing.median),
+           text(minimum, N, ms, 1e3 * r->timing.minimum), r->timing.n,
+           text(gflops, N, "%.1f", rate->gflops),
            text(share, N, "%.0f%%", 100 * rate->peak_share),
            text(tokens, N, "%.0f", rate->tokens_per_s), rate->rss_mib, *r->note ? "  " : "",
            r->note);
@@ -60,7 +61,8 @@ static json_t *as_json(const BenchCase *c, const BenchResult *r, const Rates *ra
         1e3 * r->timing.minimum, "n", r->timing.n, "gflops", number(rate->gflops), "peak_share",
         number(rate->peak_share), "rss_mib", rate->rss_mib, "tokens_per_s",
         number(rate->tokens_per_s), "isa", tensor_isa_name(tensor_isa()), "gemm",
-        tensor_gemm_config(), "fma_peak", number(peaks->fma), "gemm_peak", number(peaks->gemm), "blis_peak", number(peaks->blis));
+        tensor_gemm_config(), "fma_peak", number(peaks->fma), "gemm_peak", number(peaks->gemm),
+        "blis_peak", number(peaks->blis));
     if (j && r->more && json_object_update(j, r->more) != 0) {
         json_decref(j);
         j = NULL;

@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-
 static bool trainer_new(ScratchTrainer *r, const ScratchOptions *options) {
     *r = (ScratchTrainer){.options = *options};
     r->set = nn_params_new(options->dtype, options->seed);
