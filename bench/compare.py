@@ -259,12 +259,11 @@ def rounded(value):
 
 def print_rows(line):
     here = line["ours"]
-    head = [line["case"], line["threads"], milliseconds(here["ms_median"]),
+    threads = dict.fromkeys((line["threads"], line["peer_threads"]))
+    head = [line["case"], "/".join(map(str, threads)), milliseconds(here["ms_median"]),
             f"{here['rss_mib']:.1f}"]
     for name, peer in line["peers"].items():
         title = f"{name} ({peer['variant']})" if peer["variant"] else name
-        if line["peer_threads"] != line["threads"]:
-            title += f", {line['peer_threads']} thr."
         spread = f"{peer['ratio_min']:.2f}..{peer['ratio_max']:.2f}"
         print(ROW.format(*head, title, milliseconds(peer["ms_median"]), f"{peer['rss_mib']:.1f}",
                          f"{peer['ratio']:.2f}", spread))
