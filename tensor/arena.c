@@ -13,6 +13,9 @@
 #include "tensor/arena.h"
 
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 #define POISONING 1
@@ -31,6 +34,7 @@
 #endif
 
 enum { HEADER = TENSOR_ALIGN };
+static const size_t large_page = (size_t)2 << 20;
 static const size_t smallest_block = (size_t)1 << 20;
 static const size_t largest_block = (size_t)64 << 20; /* of the chain */
 static const size_t largest_shared = (size_t)16 << 20; /* piece; a block loses a quarter at most */
@@ -76,9 +80,22 @@ static size_t room(const TensorArena *a) {
     return (a->limit - a->reserved - HEADER) & ~(size_t)(TENSOR_ALIGN - 1);
 }
 
+/* Large blocks in large pages, where the system has them to give: the rows of a wide matrix stand
+ * on more small pages than the processor keeps the addresses of. */
+static void *take_memory(size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    if (bytes >= 2 * large_page) {
+        void *p = aligned_alloc(large_page, (bytes + large_page - 1) & ~(large_page - 1));
+        if (p) madvise(p, bytes, MADV_HUGEPAGE);
+        return p;
+    }
+#endif
+    return aligned_alloc(TENSOR_ALIGN, bytes);
+}
+
 static Block *new_block(TensorArena *a, size_t capacity) {
     if (capacity > room(a)) return NULL;
-    Block *b = aligned_alloc(TENSOR_ALIGN, capacity + HEADER);
+    Block *b = take_memory(capacity + HEADER);
     if (!b) return NULL;
     *b = (Block){.capacity = capacity};
     a->reserved += capacity + HEADER;
