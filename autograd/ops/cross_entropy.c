@@ -171,7 +171,9 @@ static bool vjp(AgVjp *v) {
 static bool compose(AgTape *t, int n_in, const AgVar *in, const void *options, AgVar *out) {
     (void)t;
     const AgClassLoss *o = options;
-    AgVar log_p = ag_log_softmax(in[0], -1), ignored = is_ignored(in[1], o->ignore);
+    AgVar ignored = is_ignored(in[1], o->ignore); /* whose logits may be NaN */
+    AgVar x = ag_masked_fill(in[0], ag_unsqueeze(ignored, ag_ndim(ignored)), 0);
+    AgVar log_p = ag_log_softmax(x, -1);
     AgVar loss = ag_apply1(&ag_op_nll_loss, n_in, (AgVar[]){log_p, in[1]}, &o->ignore,
                            sizeof o->ignore);
     if (o->smoothing != 0) {

@@ -154,6 +154,26 @@ Test(loss, cross_entropy_with_weights_has_first_and_second_derivatives) {
     }
 }
 
+Test(loss, logits_of_ignored_rows_may_be_nan) {
+    const double values[] = {NAN, 1, INFINITY, .5, -.5, 1};
+    const int64_t targets[] = {AG_IGNORE_INDEX, 2};
+    for (int c = 0; c < 4; c++) {
+        AgCrossEntropyOptions o = {.reduction = reductions[1 + c / 2],
+                                   .label_smoothing = c % 2 * .1};
+        AgVar x = floats(SHAPE(2, 3), values), gx[2], again;
+        AgVar loss = ag_cross_entropy(x, ints(SHAPE(2), targets), &o);
+        for (int k = 0; k < 2; k++)
+            cr_assert(ag_grad(loss, ones, 1, &x, &gx[k], k), "%s", ag_tape_error(t));
+        AgVar squares = ag_sum(ag_square(gx[1]), AG_ALL_AXES, false);
+        cr_assert(ag_grad(squares, ones, 1, &x, &again, false), "%s", ag_tape_error(t));
+        for (int i = 0; i < 6; i++) {
+            cr_expect(is_close(get(gx[1], i), get(gx[0], i)), "%d: %g", i, get(gx[1], i));
+            cr_expect(i < 3 ? get(gx[1], i) == 0 && get(again, i) == 0 : get(again, i) != 0,
+                      "%d: %g, %g", i, get(gx[1], i), get(again, i));
+        }
+    }
+}
+
 Test(loss, cross_entropy_of_ignored_rows_only_is_nan_without_a_gradient) {
     const Rows r = rows();
     const int64_t classes[] = {1, 1};
