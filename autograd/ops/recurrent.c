@@ -507,7 +507,10 @@ static AgVar vectors(const AgLoop *l, AgVar x, TensorDtype dtype) {
         AgVar live = numbers ? ag_select(l->live, 2, 0) : l->live;
         x = ag_where(live, x, ag_zero(x));
     }
-    return numbers ? ag_one_hot(x, l->size.I, dtype) : x;
+    if (!numbers) return x;
+    if (l->size.I > 0) return ag_one_hot(x, l->size.I, dtype);
+    int64_t shape[] = {l->size.T, l->size.B, 0}; /* no number fits: the lengths are 0 */
+    return ag_full(l->t, dtype, 3, shape, 0);
 }
 
 bool ag_loop_begin(AgLoop *l, const char *name, AgTape *t, int n_in, const AgVar *in, int gates,
