@@ -6,7 +6,8 @@
  *
  * Copies are no necessity: they take a share of the tape's limit at most, and a number of places.
  * When one was refused, the next reset frees those that were not used since the last one, of
- * parameters that are gone for example. */
+ * parameters that are gone for example; and all, when the limit was set so low that they take more
+ * than their share. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +51,7 @@ static AgPacked *add(AgTape *t, const AgLeaf *leaf, const Tensor *b, bool transp
 
 void ag_packed_reset(AgTape *t, bool all) {
     uint32_t n = 0;
+    all |= t->limit && t->packed_bytes > t->limit / AG_PACKED_SHARE;
     for (uint32_t i = 0; i < t->n_packed; i++) {
         AgPacked *p = &t->packed[i];
         if (all || (t->packed_refused && !p->used)) {

@@ -201,6 +201,20 @@ Test(packed, a_limit_leaves_the_copies_an_eighth) {
     cr_expect_not(is_kept(m.layer[0].params.weight_hh), "1.4 MB");
 }
 
+Test(packed, a_lower_limit_frees_what_is_beyond_their_share) {
+    nn_params_free(set);
+    set = nn_params_new(TENSOR_F32, 1);
+    m = nn_lstm_make(set, "lstm", 256, 512, NULL);
+    forward(t);
+    const size_t limit = (size_t)4 << 20, before = ag_tape_reserved(t);
+    cr_assert_gt(before, limit);
+    ag_tape_set_memory_limit(t, limit);
+    ag_tape_reset(t);
+    cr_expect_leq(ag_tape_reserved(t), limit);
+    const int64_t n = 300000;
+    cr_expect(ag_ok(ag_full(t, TENSOR_F32, 1, &n, 1)), "%s", ag_tape_error(t));
+}
+
 Test(packed, no_memory_for_a_copy_is_no_error) {
     ag_tape_no_grad(t, false);
     forward(t);
