@@ -60,4 +60,23 @@ done
 "$bench" --seconds 0.01 --case op_overhead >/dev/full 2>err
 check 'a full disk is an error' is $? 1
 
+# is_gone PID: within two seconds.
+is_gone() {
+    for _ in {1..20}; do
+        kill -0 "$1" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    return 1
+}
+"$bench" --seconds 30 --case op_overhead >/dev/null 2>&1 &
+parent=$!
+for _ in {1..50}; do
+    child=$(pgrep -P $parent) && break
+    sleep 0.1
+done
+kill $parent
+wait $parent 2>/dev/null
+check 'killed, it leaves no child' is_gone "${child:-$parent}"
+kill "${child:-$parent}" 2>/dev/null
+
 finish_checks
