@@ -156,9 +156,9 @@ Tensor ag_call_tensor(AgCall *c, bool saved, TensorDtype dtype, int ndim, const 
 /* x itself if contiguous, else a copy in scratch.  Nil with the error recorded. */
 Tensor ag_call_contiguous(AgCall *c, const Tensor *x);
 /* The matrix in[i], or its transpose, for tensor_gemm_packed: for a product that is repeated within
- * the call.  Where no gradient can be asked for, a parameter's stays packed until it changes, so
- * that a product of few rows is worth it, too.  data NULL with the error recorded when out of
- * memory. */
+ * the call.  Where no gradient can be asked for, a parameter's stays packed until it changes (or,
+ * on a tape with a memory limit, until a call that is recorded uses it), so that a product of few
+ * rows is worth it, too.  data NULL with the error recorded when out of memory. */
 TensorPacked ag_call_packed(AgCall *c, int i, bool transposed);
 
 /* ---- for vjp() ---- */

@@ -7,7 +7,8 @@
  * Copies are no necessity: they take a share of the tape's limit at most, and a number of places.
  * When one was refused, the next reset frees those that were not used since the last one, of
  * parameters that are gone for example; and all, when the limit was set so low that they take more
- * than their share. */
+ * than their share.  Within a limit, training has its memory to itself: what fits without copies
+ * must not fail because an evaluation left some. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,20 +50,20 @@ static AgPacked *add(AgTape *t, const AgLeaf *leaf, const Tensor *b, bool transp
     return &all[t->n_packed++];
 }
 
+/* The last one takes its place. */
+static void drop(AgTape *t, AgPacked *p) {
+    t->packed_bytes -= p->bytes;
+    free(p->memory);
+    *p = t->packed[--t->n_packed];
+}
+
 void ag_packed_reset(AgTape *t, bool all) {
-    uint32_t n = 0;
     all |= t->limit && t->packed_bytes > t->limit / AG_PACKED_SHARE;
-    for (uint32_t i = 0; i < t->n_packed; i++) {
+    for (uint32_t i = t->n_packed; i-- > 0;) {
         AgPacked *p = &t->packed[i];
-        if (all || (t->packed_refused && !p->used)) {
-            t->packed_bytes -= p->bytes;
-            free(p->memory);
-            continue;
-        }
-        p->used = false;
-        t->packed[n++] = *p;
+        if (all || (t->packed_refused && !p->used)) drop(t, p);
+        else p->used = false;
     }
-    t->n_packed = n;
     t->packed_refused = false;
 }
 
@@ -74,6 +75,10 @@ static bool is_current(const AgPacked *p, const AgLeaf *leaf) {
 static TensorPacked kept(AgTape *t, const AgLeaf *leaf, const Tensor *b, bool transposed,
                          bool keep) {
     AgPacked *p = find(t, leaf, transposed);
+    if (p && !keep && t->limit) {
+        drop(t, p);
+        p = NULL;
+    }
     if (keep && !p) p = add(t, leaf, b, transposed);
     if (p && !is_current(p, leaf)) {
         /* Another instruction set may take more memory. */

@@ -215,6 +215,19 @@ Test(packed, a_lower_limit_frees_what_is_beyond_their_share) {
     cr_expect(ag_ok(ag_full(t, TENSOR_F32, 1, &n, 1)), "%s", ag_tape_error(t));
 }
 
+Test(packed, training_within_a_limit_gets_their_memory_back) {
+    ag_tape_set_memory_limit(t, (size_t)64 << 20);
+    step();
+    size_t without = ag_tape_reserved(t);
+    for (int i = 0; i < 3; i++) {
+        Tensor want = fresh_result(), got = result(t);
+        cr_expect(same(&got, &want));
+        cr_expect_geq(ag_tape_reserved(t), without + copies());
+        step();
+        cr_expect_eq(ag_tape_reserved(t), without);
+    }
+}
+
 Test(packed, no_memory_for_a_copy_is_no_error) {
     ag_tape_no_grad(t, false);
     forward(t);
