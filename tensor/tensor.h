@@ -68,11 +68,14 @@ bool tensor_is_nil(const Tensor *x);
 const char *tensor_invalid(const Tensor *x);
 
 /* ---- asking ---- */
-int64_t tensor_numel(const Tensor *x);          /* product of the shape; 1 for a scalar; 0 for nil */
-bool tensor_is_contiguous(const Tensor *x);     /* elements lie one behind the other, last axis fastest */
-bool tensor_is_overlapping(const Tensor *x);    /* true unless no two elements can share memory (strides of 0) */
+int64_t tensor_numel(const Tensor *x); /* product of the shape; 1 for a scalar; 0 for nil */
+/* Elements lie one behind the other, last axis fastest. */
+bool tensor_is_contiguous(const Tensor *x);
+/* True unless no two elements can share memory (strides of 0). */
+bool tensor_is_overlapping(const Tensor *x);
 bool tensor_same_shape(const Tensor *a, const Tensor *b);
-int tensor_axis(const Tensor *x, int axis);     /* 0..ndim-1 for an axis counted from either end; -1: out of range */
+/* 0..ndim-1 for an axis counted from either end; -1: out of range. */
+int tensor_axis(const Tensor *x, int axis);
 
 /* The shape that a and b broadcast to (NumPy's rule: sizes are aligned at the last
  * axis and are equal or 1).  Fails (false): they do not. */

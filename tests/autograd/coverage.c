@@ -8,10 +8,12 @@ static const char head[] =
     "Made by `./bazelw run //tests/autograd:op_coverage > docs/op_coverage.md` from the run of\n"
     "`opcheck` itself; a test fails where this page is not what that run gives.\n"
     "\n"
-    "A cell names what was compared and passed: `v` values, `1` gradients, `2` second derivatives.\n"
+    "A cell names what was compared and passed: `v` values, `1` gradients, `2` second "
+    "derivatives.\n"
     "Gradients and second derivatives of contiguous F64 inputs are compared with finite\n"
     "differences; all else (the other layouts, F32, `compose`) with those. `-`: the op has no\n"
-    "such sample. Layouts are memory that is *contiguous*, *transposed* (axes reversed, with gaps),\n"
+    "such sample. Layouts are memory that is *contiguous*, *transposed* (axes reversed, with "
+    "gaps),\n"
     "*narrowed* out of larger memory, *flipped* (negative strides), *expanded* (stride 0);\n"
     "*empty* and *0-d* are samples that have an input without elements, or without axes.\n"
     "`derivatives` counts the comparisons with differences.\n"
@@ -53,6 +55,7 @@ bool coverage_write(FILE *file) {
                 write_cell(file, &r, dtype, layout);
         fprintf(file, " |\n");
     }
-    fprintf(file, "\n%d ops, %lld derivatives compared with finite differences.\n", ops, derivatives);
+    fprintf(file, "\n%d ops, %lld derivatives compared with finite differences.\n", ops,
+            derivatives);
     return ok && !ferror(file);
 }

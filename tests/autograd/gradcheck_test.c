@@ -32,7 +32,8 @@ Test(gradcheck, accepts_right_gradients_by_elements_and_directions_in_both_order
             /* The second order differentiates by the cotangents, too: [2,4] and []. */
             cr_assert_eq(r.checked, directions ? 5 : order == 2 ? 18 + 8 + 1 : 18);
             cr_assert_lt(r.rel_error, 1e-10);
-            cr_assert(r.reason == GRADCHECK_PASSED && strstr(r.message, "passed: "), "%s", r.message);
+            cr_assert(r.reason == GRADCHECK_PASSED && strstr(r.message, "passed: "),
+                      "%s", r.message);
         }
     cr_assert_eq(two[0], .3); /* inputs are the caller's, and stay */
 }

@@ -101,7 +101,8 @@ Test(opcheck, accepts_a_right_op_of_the_users) {
 Test(opcheck, finds_a_wrong_factor) {
     OpcheckReport r = check_cube(CUBE_SAMPLES({1.001, false, false}), cube_errors);
     cr_assert(!r.ok);
-    cr_assert(strstr(r.message, "cube, matrix, gradient: off by a constant factor"), "%s", r.message);
+    cr_assert(strstr(r.message, "cube, matrix, gradient: off by a constant factor"),
+              "%s", r.message);
     cr_assert_eq(r.result.reason, GRADCHECK_FACTOR);
     cr_assert_float_eq(r.result.factor, 1.001, 1e-9);
 }
@@ -170,7 +171,8 @@ Test(opcheck, sees_a_result_that_is_never_written) {
     cr_assert(!opcheck(&idle, NULL, &r));
     cr_assert_eq(r.result.reason, GRADCHECK_NONFINITE, "%s", r.message);
     idle.name = NULL;
-    cr_assert(!opcheck(&idle, NULL, &r) && strstr(r.message, "name: there is none"), "%s", r.message);
+    cr_assert(!opcheck(&idle, NULL, &r) && strstr(r.message, "name: there is none"),
+              "%s", r.message);
 }
 
 static bool forgetful_vjp(AgVjp *v) {
@@ -192,7 +194,8 @@ Test(opcheck, says_the_seed_whatever_fails) {
     AgOp no_samples = {.name = "cube", .signature = "f:f", .shape = cube_shape};
     OpcheckReport r;
     cr_assert(!opcheck(&no_samples, &o, &r));
-    cr_assert(strstr(r.message, "(seed 9)") && strstr(r.result.message, "(seed 9)"), "%s", r.message);
+    cr_assert(strstr(r.message, "(seed 9)") && strstr(r.result.message, "(seed 9)"),
+              "%s", r.message);
 }
 
 Test(opcheck, refuses_a_malformed_signature) {

@@ -89,7 +89,8 @@ Test(plain, needs_no_tolerances_for_right_gradients_of_any_scale) {
         double (*f)(double), (*slope)(double);
         double from, to;
     } right[] = {
-        {same, one, -1, 1}, {tanh, tanh_slope, -4, 4}, {exp, exp, -30, 30}, {log, inverse, 1e-3, 50},
+        {same, one, -1, 1}, {tanh, tanh_slope, -4, 4}, {exp, exp, -30, 30},
+        {log, inverse, 1e-3, 50},
         {tiny_slope, tiny_slope, -2, 2}, {large, large, -2, 2}, {far, cos, 1e3, 1e4},
         {oscillating, oscillating_slope, -1, 1}, {inverse, minus_square_inverse, .01, 3},
         {ramp, step_up, -1, 1}, {flat, zero, -1, 1}, {square, twice, -1e-8, 1e-8},
@@ -339,11 +340,12 @@ Test(plain, refuses_what_it_cannot_check_with_a_reason) {
         in.value = x;
         bool ok = gradcheck_plain(product_forward, product_backward, &p, 1, &in, 1, &out, &bad[i].o,
                                   &r);
-        cr_expect(!ok && r.reason == GRADCHECK_ERROR && strstr(r.message, bad[i].message), "%zu: %s",
-                  i, r.message);
+        cr_expect(!ok && r.reason == GRADCHECK_ERROR && strstr(r.message, bad[i].message),
+                  "%zu: %s", i, r.message);
     }
     GradArg none = {.ndim = 0};
-    cr_assert(!gradcheck_plain(product_forward, product_backward, &p, 1, &none, 1, &p.out, NULL, &r));
+    cr_assert(!gradcheck_plain(product_forward, product_backward, &p, 1, &none, 1, &p.out, NULL,
+                              &r));
     cr_assert(strstr(r.message, "has no value"), "%s", r.message);
 }
 

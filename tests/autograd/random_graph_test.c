@@ -76,7 +76,9 @@ static void grow(void) {
     case 7: case 8: if (size) keep(ag_select(a, axis, start)); break;
     case 9: if (n < 4) keep(ag_unsqueeze(a, below(n + 1))); break;
     case 10: keep(ag_reshape(a, 1, (int64_t[]){ag_numel(a)})); break;
-    case 11: if (ag_numel(a) % 2 == 0) keep(ag_reshape(a, 2, (int64_t[]){2, ag_numel(a) / 2})); break;
+    case 11:
+        if (ag_numel(a) % 2 == 0) keep(ag_reshape(a, 2, (int64_t[]){2, ag_numel(a) / 2}));
+        break;
     case 12: if (n < 4) keep(expanded(a)); break;
     case 13: if (n) keep(ag_sum(a, AG_AXES(axis), below(2))); break;
     case 14: if (n) keep(ag_concat(1 + below(3), three, axis)); break;
@@ -164,15 +166,18 @@ Test(random_graph, every_way_to_the_gradient_agrees) {
         for (int k = 0; k < LEAVES; k++) make_leaf(k);
         for (int steps = 10 + below(50); steps > 0; steps--) grow();
         cr_assert(ag_tape_ok(t), "graph %d: %s", graph, ag_tape_error(t));
-        AgVar x[LEAVES + TARGETS], y[3], seed[3], fast[LEAVES + TARGETS], recorded[LEAVES + TARGETS];
+        AgVar x[LEAVES + TARGETS], y[3], seed[3];
+        AgVar fast[LEAVES + TARGETS], recorded[LEAVES + TARGETS];
         for (int i = 0; i < LEAVES + TARGETS; i++) x[i] = i < LEAVES ? made[i] : any();
         int n_y = 1 + below(3);
         for (int i = 0; i < n_y; i++) {
             y[i] = any();
             seed[i] = ag_affine(ag_tanh(ag_detach(y[i])), .5, 1);
         }
-        cr_assert(ag_grad_n(n_y, y, seed, LEAVES + TARGETS, x, fast, false), "%s", ag_tape_error(t));
-        cr_assert(ag_grad_n(n_y, y, seed, LEAVES + TARGETS, x, recorded, true), "%s", ag_tape_error(t));
+        cr_assert(ag_grad_n(n_y, y, seed, LEAVES + TARGETS, x, fast, false),
+                  "%s", ag_tape_error(t));
+        cr_assert(ag_grad_n(n_y, y, seed, LEAVES + TARGETS, x, recorded, true),
+                  "%s", ag_tape_error(t));
         for (int i = 0; i < LEAVES + TARGETS; i++)
             expect_equal(graph, "recorded", ag_value(fast[i]), ag_value(recorded[i]));
         check_inspected(graph, n_y, y, seed, x, fast);

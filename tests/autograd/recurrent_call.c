@@ -342,8 +342,8 @@ const char *call_words(const Call *c) {
     static const char *const kinds[] = {"lstm", "gru", "rnn tanh", "rnn relu"};
     static _Thread_local char text[400];
     int n = snprintf(text, sizeof text,
-                     "%s%s T %lld B %lld I %lld H %lld P %lld%s%s%s%s%s%s%s dropout %g zoneout %g %g"
-                     " eps %g%s%s",
+                     "%s%s T %lld B %lld I %lld H %lld P %lld%s%s%s%s%s%s%s dropout %g zoneout"
+                     " %g %g eps %g%s%s",
                      kinds[c->kind], c->numbers ? " of numbers" : "", (long long)c->T,
                      (long long)c->B, (long long)c->I, (long long)c->H, (long long)c->P,
                      c->bias ? " bias" : "",

@@ -54,7 +54,8 @@ Test(user_op, one_temporary_may_be_the_gradient_of_several_inputs) {
 Test(user_op, one_temporary_may_be_the_gradient_of_a_matrix_and_its_transpose) {
     AgVar e = ag_reshape(vector(1), 2, (int64_t[]){2, 2});
     AgVar in[] = {e, ag_transpose(e, 0, 1)}, g;
-    AgVar y = ag_mul(ag_apply1(&shared, 2, in, NULL, 0), ag_reshape(vector(0), 2, (int64_t[]){2, 2}));
+    AgVar y = ag_mul(ag_apply1(&shared, 2, in, NULL, 0),
+                     ag_reshape(vector(0), 2, (int64_t[]){2, 2}));
     cr_assert(ag_grad(y, ones, 1, &e, &g, false), "%s", ag_tape_error(t));
     const double want[] = {0, 6, 6, 12}; /* 2 (w + w^T) */
     for (int i = 0; i < 4; i++) cr_expect_eq(tensor_get(ag_value(g), i), want[i]);
@@ -121,7 +122,8 @@ Test(user_op, a_rule_may_sweep_itself) {
 static double weight[] = {7, 8};
 static AgLeaf weight_leaf;
 static bool use_leaf(AgVjp *v) {
-    v->gin[0] = ag_mul(v->gout[0], ag_sum(ag_leaf(v->tape, weight, &weight_leaf), AG_ALL_AXES, false));
+    AgVar w = ag_leaf(v->tape, weight, &weight_leaf);
+    v->gin[0] = ag_mul(v->gout[0], ag_sum(w, AG_ALL_AXES, false));
     return true;
 }
 
@@ -232,8 +234,10 @@ Test(user_op, a_malformed_op_is_an_error) {
         {{.name = "op", .signature = "f:f", .shape = like_first}, 0, "no view, and it computes no"},
         {{.name = "op", .signature = "f:f", .shape = refuse, .value = add_all}, 0, "no reason"},
         {{.name = "op", .signature = "f:f", .shape = like_first, .value = refuse}, 0, "no reason"},
-        {{.name = "op", .signature = "f:f", .shape = many_axes, .value = add_all}, 0, "too many axes"},
-        {{.name = "op", .signature = "f:f", .shape = negative_size, .value = add_all}, 0, "negative"},
+        {{.name = "op", .signature = "f:f", .shape = many_axes, .value = add_all}, 0,
+         "too many axes"},
+        {{.name = "op", .signature = "f:f", .shape = negative_size, .value = add_all}, 0,
+         "negative"},
         {{.name = "op", .signature = "f:f", .shape = like_first, .value = add_all}, 64, "64 bytes"},
         {{.name = "op", .signature = NULL, .shape = like_first, .value = add_all}, 0, "malformed"},
         {{.name = "op", .signature = "f", .shape = like_first, .value = add_all}, 0, "malformed"},

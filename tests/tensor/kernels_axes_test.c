@@ -625,7 +625,8 @@ static void expect_cross_entropy(TensorArena *arena, const Tensor *x, const Tens
                                  double smoothing, const Tensor *scale) {
     const long double unit = x->dtype == TENSOR_F32 ? 0x1p-24L : 0x1p-53L;
     const int64_t n = N;
-    Tensor loss = fresh(arena, x->dtype, 1, &n), lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){n, 2});
+    Tensor loss = fresh(arena, x->dtype, 1, &n);
+    Tensor lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){n, 2});
     Tensor dx = layout_of(arena, x, REVERSED_AXES);
     tensor_fill(&dx, NAN);
     tensor_cross_entropy(&loss, &lse, x, target, IGNORE, smoothing);
@@ -690,7 +691,8 @@ Test(kernels_axes, the_gradient_of_cross_entropy_may_take_the_place_of_the_logit
         FOR_EACH_FLOAT(dtype) {
             Tensor x = random_tensor(arena, dtype, 2, (int64_t[]){N, V}, -6, 6);
             Tensor target = random_tensor(arena, TENSOR_I64, 1, &n, 0, V);
-            Tensor loss = fresh(arena, dtype, 1, &n), lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){n, 2});
+            Tensor loss = fresh(arena, dtype, 1, &n);
+            Tensor lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){n, 2});
             Tensor dx = fresh(arena, dtype, 2, x.shape);
             tensor_cross_entropy(&loss, &lse, &x, &target, IGNORE, 0);
             tensor_cross_entropy_backward(&dx, &x, &lse, &target, IGNORE, .125, &loss);
@@ -773,7 +775,8 @@ Test(kernels_axes, the_gradient_survives_large_logits) {
             for (double offset = 1; offset <= 1e7; offset *= 10) {
                 const double logits[] = {offset, offset + 1};
                 Tensor v = vector_of(arena, dtype, 2, logits), x = tensor_reshape(&v, 2, shape);
-                Tensor target = fresh(arena, TENSOR_I64, 1, &one), dx = fresh(arena, dtype, 2, shape);
+                Tensor target = fresh(arena, TENSOR_I64, 1, &one);
+                Tensor dx = fresh(arena, dtype, 2, shape);
                 Tensor loss = fresh(arena, dtype, 1, &one), scale = fresh(arena, dtype, 1, &one);
                 Tensor lse = fresh(arena, TENSOR_F64, 2, (int64_t[]){1, 2});
                 tensor_fill(&target, 0);

@@ -245,7 +245,8 @@ static const char *const layout_names[] = {
 };
 
 /* Numbers that no function finds out of its domain: .2 to 1.8; whole ones below `end`. */
-static Tensor numbers(TensorArena *a, TensorDtype dtype, int64_t rows, int64_t columns, double end) {
+static Tensor numbers(TensorArena *a, TensorDtype dtype, int64_t rows, int64_t columns,
+                      double end) {
     Tensor x = fresh(a, dtype, 2, (int64_t[]){rows, columns});
     const int64_t n = tensor_numel(&x);
     for (int64_t i = 0; i < n; i++) {
