@@ -173,6 +173,12 @@ static void multiply_beside(const Block *b, const Panel *panel, int64_t n, const
     copy_rows(n, bytes, c, c_row, beside, row);
 }
 
+/* Brings a tile of c near while its sums are made. */
+static void fetch_rows(int64_t rows, int64_t bytes, const char *c, int64_t row) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < bytes; j += TENSOR_ALIGN) __builtin_prefetch(c + i * row + j, 1);
+}
+
 /* Panel i with strips from..to - 1. */
 static void multiply_panel(const Block *b, int64_t i, int64_t from, int64_t to) {
     const TensorProduct *job = b->job;
@@ -181,6 +187,7 @@ static void multiply_panel(const Block *b, int64_t i, int64_t from, int64_t to) 
         int64_t first = start_of(&b->strips, s), n = lines_of(&b->strips, s);
         const char *strip = b->narrow + first * b->k * job->size;
         char *c = b->c + (first * job->row + panel.from) * job->size;
+        fetch_rows(n, panel.lines * job->size, c, job->row * job->size);
         if (panel.lines < panel.width) multiply_beside(b, &panel, n, strip, c);
         else multiply_chains(b, &panel, n, strip, c, job->row);
     }

@@ -1,5 +1,5 @@
-/* The bits of the matrix product: those of tensor_gemm and tensor_gemm_packed are the same, whatever
- * the layout of memory, the other rows and the number of threads. */
+/* The bits of the matrix product: those of tensor_gemm and tensor_gemm_packed are the same,
+ * whatever the layout of memory, the other rows and the number of threads. */
 #include <signal.h>
 
 #include "tensor/gemm.h"
@@ -222,7 +222,8 @@ Test(gemm_packed, nothing_to_multiply_scales_c) {
                 tensor_fill(&nan, NAN);
                 Tensor c = fresh(arena, dtype, 2, (int64_t[]){3, 40});
                 tensor_fill(&c, beta ? 5 : NAN);
-                TensorPacked packed = tensor_pack_new(&b, arena), other = tensor_pack_new(&d, arena);
+                TensorPacked packed = tensor_pack_new(&b, arena);
+                TensorPacked other = tensor_pack_new(&d, arena);
                 cr_assert(packed.data);
                 Tensor got = packed_product(1, &none, &packed, beta, &c);
                 Tensor zero = packed_product(0, &nan, &other, beta, &c);

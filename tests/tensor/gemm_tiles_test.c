@@ -1,5 +1,5 @@
-/* The parts of the matrix product: packing, tiles, BLIS's micro-kernel; and that none touches memory
- * beyond its operands, in which a sanitizer does not see assembly. */
+/* The parts of the matrix product: packing, tiles, BLIS's micro-kernel; and that none touches
+ * memory beyond its operands, which a sanitizer does not see of assembly. */
 #define _GNU_SOURCE
 #include "tensor/gemm_tiles.h"
 
