@@ -9,10 +9,10 @@ enum {
     CHAIN = 512,              /* of k, at most */
     K_BLOCK = 1024,           /* of k, at most: blocks have many lines rather than long ones */
     WIDE_BYTES = 4 << 20,     /* of packed panels: in the cache that threads share */
-    NARROW_BYTES = 384 << 10, /* of packed strips, which go by for each panel: in a thread's own */
+    NARROW_BYTES = 640 << 10, /* of packed strips, which go by for each panel: in a thread's own */
     RANGE_FLOPS = 1000000,    /* worth a thread's while: some 10 us.. */
-    RANGE_ELEMENTS = 32768,   /* ..and to be packed */
-    FEW_PANELS = 8,           /* too few to be shared by threads */
+    RANGE_ELEMENTS = 16384,   /* ..and to be packed */
+    FEW_PANELS = 16,          /* threads would not share fewer evenly */
     ROWS_AT_ONCE = 16         /* of an operand when it is packed, each in a page of its own */
 };
 

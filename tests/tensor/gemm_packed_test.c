@@ -125,7 +125,7 @@ Test(gemm_packed, bits_of_a_row_do_not_depend_on_the_other_rows) {
 /* Blocks of panels, of strips and of k at the same time; compared with a few rows, which make one
  * block of strips, and with a few columns, which make one of panels. */
 Test(gemm_packed, bits_do_not_depend_on_blocks) {
-    enum { M = 250, N = 1200, K = 1300, SOME = 20 };
+    enum { M = 250, N = 1300, K = 1300, SOME = 20 };
     FOR_EACH_ISA(isa)
         FOR_EACH_FLOAT(dtype) {
             if (isa == TENSOR_ISA_PLAIN) continue;
