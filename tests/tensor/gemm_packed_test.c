@@ -277,23 +277,23 @@ Test(gemm_packed, out_of_memory_is_a_status) {
     }
 }
 
-static void multiply_wrongly(TensorIsa packed_for, bool c_by_columns, bool c_is_a) {
-    tensor_isa_set(packed_for);
-    Tensor a = matrix(TENSOR_F32, 4, 4, 0), b = matrix(TENSOR_F32, 4, 4, 0);
-    Tensor c = matrix(TENSOR_F32, 4, 4, c_by_columns ? REVERSED_AXES : CONTIGUOUS);
-    TensorPacked packed = tensor_pack_new(&b, arena);
+static void multiply_wrongly(TensorIsa packed_for, int c_layout, bool c_is_a) {
     tensor_isa_set(TENSOR_ISA_PLAIN);
+    Tensor a = matrix(TENSOR_F32, 4, 4, CONTIGUOUS), b = matrix(TENSOR_F32, 4, 4, CONTIGUOUS);
+    Tensor c = matrix(TENSOR_F32, 4, 4, c_layout);
+    TensorPacked packed = tensor_pack_new(&b, arena);
+    packed.isa = packed_for;
     tensor_gemm_packed(1, &a, &packed, 0, c_is_a ? &a : &c, scratch);
 }
 Test(gemm_packed, of_the_same_instruction_set_is_fine) {
-    multiply_wrongly(TENSOR_ISA_PLAIN, false, false);
+    multiply_wrongly(TENSOR_ISA_PLAIN, CONTIGUOUS, false);
 }
 Test(gemm_packed, of_another_instruction_set_is_asserted, .signal = SIGABRT) {
-    multiply_wrongly(TENSOR_ISA_BASELINE, false, false);
+    multiply_wrongly(TENSOR_ISA_BASELINE, CONTIGUOUS, false);
 }
 Test(gemm_packed, a_result_by_columns_is_asserted, .signal = SIGABRT) {
-    multiply_wrongly(TENSOR_ISA_PLAIN, true, false);
+    multiply_wrongly(TENSOR_ISA_PLAIN, REVERSED_AXES, false);
 }
 Test(gemm_packed, a_result_in_place_of_an_operand_is_asserted, .signal = SIGABRT) {
-    multiply_wrongly(TENSOR_ISA_PLAIN, false, true);
+    multiply_wrongly(TENSOR_ISA_PLAIN, CONTIGUOUS, true);
 }
