@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -21,7 +20,7 @@ static int wait_for(pid_t pid) {
 /* A program that is stopped leaves no child that goes on measuring. */
 static void end_with(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) exit(1); /* it was too late */
+    if (getppid() != parent) _exit(1); /* it was too late */
 }
 
 bool bench_in_child(const char *name, bool (*run)(void *context), void *context) {
@@ -29,7 +28,8 @@ bool bench_in_child(const char *name, bool (*run)(void *context), void *context)
     const pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0) end_with(parent);
-    if (pid == 0) exit(run(context) && fflush(NULL) == 0 && !ferror(stdout) ? 0 : 1);
+    /* What is to be done at the program's end is the parent's. */
+    if (pid == 0) _exit(run(context) && fflush(NULL) == 0 && !ferror(stdout) ? 0 : 1);
     int status = pid < 0 ? -1 : wait_for(pid);
     if (status == -1) {
         fprintf(stderr, "bench: %s: no process: %s\n", name, strerror(errno));

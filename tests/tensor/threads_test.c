@@ -254,7 +254,7 @@ static Tensor numbers(TensorArena *a, TensorDtype dtype, int64_t rows, int64_t c
         if (dtype == TENSOR_F32) ((float *)x.data)[i] = (float)(.2 + 1.6 * u);
         else if (dtype == TENSOR_F64) ((double *)x.data)[i] = .2 + 1.6 * u;
         else if (dtype == TENSOR_I64) ((int64_t *)x.data)[i] = (int64_t)(end * u);
-        else ((uint8_t *)x.data)[i] = (uint8_t)(end * u);
+        else ((uint8_t *)x.data)[i] = (uint8_t)(int64_t)(end * u);
     }
     return x;
 }
