@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "autograd/ops/linear.h"
 #include "autograd/tape.h"
 #include "tensor/gemm.h"
 
@@ -375,11 +376,8 @@ bool ag_vjp_out_of_memory(AgVjp *v) {
 
 bool ag_gradient_product(AgVjp *v, AgRole role, const Tensor *a, const Tensor *b) {
     if (!ag_gradient_needed(v, role)) return true;
-    int i = ag_role(v->options, role);
-    const Tensor *into = ag_vjp_into(v, i);
-    Tensor g = into ? *into : ag_vjp_raw(v, i), a_t = tensor_transpose(a, 0, 1);
-    if (tensor_is_nil(&g)) return false;
-    return tensor_gemm(1, &a_t, b, into != NULL, &g, v->scratch) || ag_vjp_out_of_memory(v);
+    Tensor a_t = tensor_transpose(a, 0, 1);
+    return ag_vjp_add_product(v, ag_role(v->options, role), 1, &a_t, b);
 }
 
 /* The gradient of a bias, row [1, n]. */
