@@ -57,30 +57,43 @@ bool data_stream_set_offset(DataStream *s, int64_t offset, TensorError *error) {
     s->options.offset = offset;
     s->row_length = length;
     s->windows = length / steps + (s->options.short_last && length % steps != 0);
-    s->next = 0;
+    s->position = 0;
     return true;
 }
 
 void data_stream_reset(DataStream *s) {
-    s->next = 0;
+    s->position = 0;
 }
 
-bool data_stream_next(DataStream *s, Tensor *x, Tensor *y) {
+bool data_stream_seek(DataStream *s, int64_t position, TensorError *error) {
+    if (position < 0 || position > s->row_length)
+        return tensor_error_set(error, "stream: place %lld is not in rows of %lld ids",
+                                ll(position), ll(s->row_length));
+    s->position = position;
+    return true;
+}
+
+bool data_stream_take(DataStream *s, int64_t steps, Tensor *x, Tensor *y) {
     *x = *y = tensor_nil();
-    if (s->next >= s->windows)
-        return false;
     const DataStreamOptions *o = &s->options;
-    int64_t start = s->next * o->steps, left = s->row_length - start;
-    int64_t first = o->offset + o->first_row * s->row_length + start;
+    int64_t left = s->row_length - s->position, T = left < steps ? left : steps;
+    if (T < 1)
+        return false;
+    int64_t first = o->offset + o->first_row * s->row_length + s->position;
     *x = (Tensor){.dtype = TENSOR_I64,
                   .ndim = 2,
-                  .shape = {left < o->steps ? left : o->steps, rows_given(o)},
+                  .shape = {T, rows_given(o)},
                   .stride = {1, s->row_length},
                   .data = (void *)(s->ids + first)};
     *y = *x;
     y->data = (void *)(s->ids + first + 1);
-    s->next++;
+    s->position += T;
     return true;
+}
+
+bool data_stream_next(DataStream *s, Tensor *x, Tensor *y) {
+    bool whole = s->row_length - s->position >= s->options.steps;
+    return data_stream_take(s, whole || s->options.short_last ? s->options.steps : 0, x, y);
 }
 
 bool data_stream_share(const DataStreamOptions *whole, int64_t worker, int64_t workers,

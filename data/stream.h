@@ -53,7 +53,7 @@ typedef struct {
     DataStreamOptions options;
     int64_t row_length; /* S */
     int64_t windows;    /* in an epoch; known ahead, so that a schedule can be */
-    int64_t next;       /* the window that data_stream_next gives next */
+    int64_t position;   /* steps of the rows given so far: the next window begins there */
 } DataStream;
 
 /* A stream over ids[0..count), at its first window.
@@ -69,8 +69,14 @@ bool data_stream_init(DataStream *s, const int64_t *ids, int64_t count,
  * Returns false at the end of the epoch; *x and *y are then nil. */
 bool data_stream_next(DataStream *s, Tensor *x, Tensor *y);
 
+/* The same with the next `steps` steps, or what is left of the rows, whatever short_last says:
+ * for windows of different lengths.   Returns false also where steps is below 1. */
+bool data_stream_take(DataStream *s, int64_t steps, Tensor *x, Tensor *y);
 /* Back to the first window. */
 void data_stream_reset(DataStream *s);
+/* On to the place where `position` steps of the rows have been given, as a run that goes on does.
+ * Fails (false, the stream as it was): it is not in 0..row_length. */
+bool data_stream_seek(DataStream *s, int64_t position, TensorError *error);
 
 /* A new epoch with another offset, at its first window; row_length and windows may change.
  * Fails (false, the stream is as it was): as data_stream_init. */

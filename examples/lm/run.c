@@ -3,22 +3,19 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "data/utf8.h"
 #include "nn/state_dict.h"
 
 static const char format_name[] = "unroll-lm";
-enum { FORMAT_VERSION = 1, MAX_CONFIG_BYTES = 1 << 20, MAX_SIZE = 1 << 20 };
+enum { FORMAT_VERSION = 2, MAX_CONFIG_BYTES = 1 << 20, MAX_VOCAB = 1 << 28, DIGEST_SIZE = 17 };
 
-const char *const lm_clean_names[] = {"none", "letters", NULL};
-
-/* FOLDER/NAME; false where the folder has no name, or a path cannot be so long. */
-static bool join(const char *folder, const char *name, char path[PATH_MAX], TensorError *error) {
+bool lm_run_path(const char *folder, const char *name, char path[PATH_MAX], TensorError *error) {
     if (!*folder) return tensor_error_set(error, "the name of the run folder is empty");
     int n = snprintf(path, PATH_MAX, "%s/%s", folder, name);
     return (n > 0 && n < PATH_MAX) || tensor_error_errno(error, folder, ENAMETOOLONG);
@@ -27,7 +24,7 @@ static bool join(const char *folder, const char *name, char path[PATH_MAX], Tens
 bool lm_run_prepare(const char *folder, TensorError *error) {
     char path[PATH_MAX];
     struct stat info;
-    if (!join(folder, "", path, error)) return false;
+    if (!lm_run_path(folder, "", path, error)) return false;
     /* The folders above, one after the other; the path ends in a slash. */
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
@@ -39,30 +36,58 @@ bool lm_run_prepare(const char *folder, TensorError *error) {
     return access(path, W_OK | X_OK) == 0 || tensor_error_errno(error, folder, errno);
 }
 
-/* ---- config.json: writing ---- */
+/* ---- what belongs together ---- */
 
-static json_t *describe_training(const LmTraining *o, const LmResult *result) {
-    json_t *j = json_pack("{s:I, s:I, s:s, s:f, s:f, s:f, s:I, s:b, s:I, s:f}",
-                          "batch", (json_int_t)o->batch, "steps", (json_int_t)o->steps,
-                          "optimizer", o->optimizer == LM_ADAM ? "adam" : "sgd", "lr", o->lr,
-                          "momentum", o->momentum, "clip", o->clip, "seed", (json_int_t)o->seed,
-                          "random_offset", o->random_offset, "epoch", (json_int_t)result->epoch,
-                          "perplexity", result->perplexity);
-    if (j && !isnan(result->held_out))
-        json_object_set_new(j, "held_out_perplexity", json_real(result->held_out));
-    return j;
+/* Of all tokens in their order, in hexadecimal: tells vocabularies apart (the FNV-1a hash of G.
+ * Fowler, L. Noll and K.-P. Vo). */
+static void vocab_digest(const DataVocab *vocab, char text[DIGEST_SIZE]) {
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (int64_t id = 0; id < data_vocab_size(vocab); id++) {
+        int64_t n;
+        const char *token = data_vocab_token(vocab, id, &n);
+        for (int64_t i = 0; i <= n; i++) /* the NUL behind it, too */
+            hash = (hash ^ (unsigned char)token[i]) * UINT64_C(1099511628211);
+    }
+    snprintf(text, DIGEST_SIZE, "%016llx", (unsigned long long)hash);
 }
 
-static bool save_config(const char *path, const LmRun *run, const LmResult *result,
-                        TensorError *error) {
-    const LmConfig *c = &run->model.config;
-    json_t *j = json_pack("{s:s, s:i, s:{s:I, s:I, s:I, s:I, s:f}, s:s, s:o}", "format",
-                          format_name, "version", FORMAT_VERSION, "model", "vocab",
-                          (json_int_t)c->vocab, "embedding", (json_int_t)c->embedding, "hidden",
-                          (json_int_t)c->hidden, "layers", (json_int_t)c->layers, "dropout",
-                          c->dropout, "clean", lm_clean_names[run->clean], "training",
-                          describe_training(&run->training, result));
-    char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+static bool check_digest(const char *path, const DataVocab *vocab, TensorError *error) {
+    TensorSafetensors *file;
+    char digest[DIGEST_SIZE];
+    if (!tensor_safetensors_open(path, &file, error)) return false;
+    vocab_digest(vocab, digest);
+    const char *theirs = tensor_safetensors_metadata(file, "vocabulary");
+    bool same = theirs && strcmp(theirs, digest) == 0;
+    if (!theirs) tensor_error_file(error, path, -1, "does not say which vocabulary it belongs to");
+    if (theirs && !same)
+        tensor_error_file(error, path, -1, "belongs to another vocabulary than vocab.json");
+    tensor_safetensors_close(file);
+    return same;
+}
+
+/* ---- config.json: writing ---- */
+
+static bool set_real(json_t *object, const char *key, double x) {
+    return json_object_set_new(object, key, isnan(x) ? json_null() : json_real(x)) == 0;
+}
+
+static json_t *describe(const LmRun *run) {
+    const LmResult *result = &run->result;
+    json_t *reached = json_pack("{s:I}", "epoch", (json_int_t)result->epoch);
+    bool ok = reached && set_real(reached, "perplexity", result->perplexity) &&
+              set_real(reached, "valid_perplexity", result->valid) &&
+              set_real(reached, "test_perplexity", result->test);
+    if (ok)
+        return json_pack("{s:s, s:i, s:I, s:o, s:o}", "format", format_name, "version",
+                         FORMAT_VERSION, "vocab", (json_int_t)run->model.config.vocab,
+                         "settings", lm_settings_json(&run->settings), "reached", reached);
+    json_decref(reached);
+    return NULL;
+}
+
+static bool save_config(const char *path, const LmRun *run, TensorError *error) {
+    json_t *j = describe(run);
+    char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(j);
     if (!text) return tensor_error_errno(error, path, ENOMEM);
     TensorFileWriter w;
@@ -75,55 +100,55 @@ static bool save_config(const char *path, const LmRun *run, const LmResult *resu
     return ok;
 }
 
-bool lm_run_save(const char *folder, const LmRun *run, const LmResult *result,
-                 TensorError *error) {
-    char path[PATH_MAX];
+bool lm_run_save(const char *folder, const LmRun *run, TensorError *error) {
+    char path[PATH_MAX], digest[DIGEST_SIZE];
+    vocab_digest(run->vocab, digest);
+    const TensorMetadata metadata[] = {{"format", format_name}, {"vocabulary", digest}};
     /* The largest first: where it finds no place, the run that was there stays whole. */
-    return join(folder, "model.safetensors", path, error) &&
-           nn_save(run->model.set, path, 0, NULL, error) &&
-           join(folder, "vocab.json", path, error) && data_vocab_save(run->vocab, path, error) &&
-           join(folder, "config.json", path, error) && save_config(path, run, result, error);
+    return lm_run_path(folder, "model.safetensors", path, error) &&
+           nn_save(run->model.set, path, 2, metadata, error) &&
+           lm_run_path(folder, "vocab.json", path, error) &&
+           data_vocab_save(run->vocab, path, error) &&
+           lm_run_path(folder, "config.json", path, error) && save_config(path, run, error);
 }
 
 /* ---- config.json: reading ---- */
 
-static bool in_range(const LmConfig *c) {
-    return c->vocab >= 1 && c->vocab <= MAX_SIZE && c->embedding >= 0 &&
-           c->embedding <= MAX_SIZE && c->hidden >= 1 && c->hidden <= MAX_SIZE &&
-           c->layers >= 1 && c->layers <= MAX_SIZE && c->dropout >= 0 && c->dropout <= 1;
+static bool get_real(const json_t *object, const char *key, double *x) {
+    const json_t *value = json_object_get(object, key);
+    *x = json_is_number(value) ? json_number_value(value) : NAN;
+    return json_is_number(value) || json_is_null(value);
 }
 
-/* *clean is the place of `name` among the names. */
-static bool find_clean(const char *name, int *clean) {
-    for (*clean = 0; lm_clean_names[*clean]; ++*clean)
-        if (strcmp(name, lm_clean_names[*clean]) == 0) return true;
-    return false;
-}
-
-static bool unpack_config(json_t *j, const char *path, LmConfig *c, int *clean,
-                          TensorError *error) {
-    const char *format, *clean_name;
-    json_int_t version, size[4];
+static bool unpack_config(json_t *j, const char *path, LmRun *run, TensorError *error) {
+    const char *format;
+    json_int_t version, vocab, epoch;
+    json_t *settings, *reached;
     json_error_t why;
-    if (json_unpack_ex(j, &why, 0, "{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:F}, s:s}", "format",
-                       &format, "version", &version, "model", "vocab", &size[0], "embedding",
-                       &size[1], "hidden", &size[2], "layers", &size[3], "dropout", &c->dropout,
-                       "clean", &clean_name) != 0)
+    if (json_unpack_ex(j, &why, 0, "{s:s, s:I, s:I, s:o, s:o}", "format", &format, "version",
+                       &version, "vocab", &vocab, "settings", &settings, "reached",
+                       &reached) != 0)
         return tensor_error_file(error, path, -1, "%s", why.text);
-    c->vocab = size[0];
-    c->embedding = size[1];
-    c->hidden = size[2];
-    c->layers = size[3];
     if (strcmp(format, format_name) != 0 || version != FORMAT_VERSION)
         return tensor_error_file(error, path, -1, "is %s version %lld, not %s version %d", format,
                                  (long long)version, format_name, FORMAT_VERSION);
-    if (!in_range(c))
-        return tensor_error_file(error, path, -1, "a size of the model is out of range");
-    return find_clean(clean_name, clean) ||
-           tensor_error_file(error, path, -1, "clean: %s is unknown", clean_name);
+    if (vocab < 1 || vocab > MAX_VOCAB)
+        return tensor_error_file(error, path, -1, "vocab: %lld is out of range", (long long)vocab);
+    LmResult *r = &run->result;
+    if (json_unpack(reached, "{s:I}", "epoch", &epoch) != 0 ||
+        !get_real(reached, "perplexity", &r->perplexity) ||
+        !get_real(reached, "valid_perplexity", &r->valid) ||
+        !get_real(reached, "test_perplexity", &r->test))
+        return tensor_error_file(error, path, -1, "reached: an entry is missing or no number");
+    r->epoch = epoch;
+    if (!json_is_object(settings))
+        return tensor_error_file(error, path, -1, "settings: must be an object");
+    if (!lm_settings_from_json(&run->settings, settings, path, error)) return false;
+    run->settings.model.vocab = vocab;
+    return true;
 }
 
-static bool load_config(const char *path, LmConfig *c, int *clean, TensorError *error) {
+static bool load_config(const char *path, LmRun *run, TensorError *error) {
     size_t size;
     char *text = tensor_file_read(path, MAX_CONFIG_BYTES, &size, error);
     if (!text) return false;
@@ -131,12 +156,25 @@ static bool load_config(const char *path, LmConfig *c, int *clean, TensorError *
     json_t *j = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
     free(text);
     if (!j) return tensor_error_file(error, path, why.position, "%s", why.text);
-    bool ok = unpack_config(j, path, c, clean, error);
+    bool ok = unpack_config(j, path, run, error);
     json_decref(j);
     return ok;
 }
 
-/* ---- the parameters ---- */
+/* ---- the vocabulary and the parameters ---- */
+
+static bool load_vocab(const char *path, LmRun *run, TensorError *error) {
+    run->vocab = data_vocab_load(path, error);
+    if (!run->vocab) return false;
+    long long tokens = data_vocab_size(run->vocab), expected = run->settings.model.vocab;
+    bool words = data_vocab_kind(run->vocab) == DATA_VOCAB_WORD;
+    if (words == (run->settings.unit == DATA_UNIT_CHAR))
+        return tensor_error_file(error, path, -1, "is a vocabulary of %s, but config.json is not",
+                                 words ? "words" : "characters");
+    return tokens == expected ||
+           tensor_error_file(error, path, -1, "has %lld tokens, but config.json says %lld", tokens,
+                             expected);
+}
 
 /* A config that asks for a network which the file cannot hold is refused before memory is. */
 static bool check_size(const char *path, const LmConfig *c, TensorError *error) {
@@ -151,36 +189,25 @@ static bool check_size(const char *path, const LmConfig *c, TensorError *error) 
                              (long long)size, needed);
 }
 
-static bool load_model(const char *path, const LmConfig *c, LmModel *m, TensorError *error) {
-    if (!check_size(path, c, error) || !lm_model_init(m, c, 0, error)) return false;
+static bool load_model(const char *path, LmRun *run, TensorError *error) {
+    const LmConfig *c = &run->settings.model;
+    if (!check_size(path, c, error) || !check_digest(path, run->vocab, error) ||
+        !lm_model_init(&run->model, c, 0, error))
+        return false;
     NnLoadReport report;
-    bool ok = nn_load(m->set, path, NULL, &report);
+    bool ok = nn_load(run->model.set, path, NULL, &report);
     if (!ok) tensor_error_set(error, "%s", report.message);
     nn_load_report_free(&report);
     return ok;
 }
 
-static bool load_files(const char *folder, LmRun *run, TensorError *error) {
-    char path[PATH_MAX];
-    LmConfig c;
-    if (!join(folder, "config.json", path, error) || !load_config(path, &c, &run->clean, error) ||
-        !join(folder, "vocab.json", path, error))
-        return false;
-    run->vocab = data_vocab_load(path, error);
-    if (!run->vocab) return false;
-    long long tokens = data_vocab_size(run->vocab);
-    if (data_vocab_kind(run->vocab) != DATA_VOCAB_CHAR)
-        return tensor_error_file(error, path, -1, "is a vocabulary of words, not of characters");
-    if (tokens != c.vocab)
-        return tensor_error_file(error, path, -1, "has %lld tokens, but config.json says %lld",
-                                 tokens, (long long)c.vocab);
-    return join(folder, "model.safetensors", path, error) &&
-           load_model(path, &c, &run->model, error);
-}
-
 bool lm_run_load(const char *folder, LmRun *run, TensorError *error) {
-    *run = (LmRun){0};
-    if (load_files(folder, run, error)) return true;
+    char path[PATH_MAX];
+    *run = (LmRun){.settings = lm_settings_default()};
+    if (lm_run_path(folder, "config.json", path, error) && load_config(path, run, error) &&
+        lm_run_path(folder, "vocab.json", path, error) && load_vocab(path, run, error) &&
+        lm_run_path(folder, "model.safetensors", path, error) && load_model(path, run, error))
+        return true;
     lm_run_free(run);
     return false;
 }
@@ -188,5 +215,66 @@ bool lm_run_load(const char *folder, LmRun *run, TensorError *error) {
 void lm_run_free(LmRun *run) {
     lm_model_free(&run->model);
     data_vocab_free(run->vocab);
-    *run = (LmRun){0};
+    lm_settings_free(&run->settings);
+    *run = (LmRun){.settings = run->settings};
+}
+
+/* ---- texts of the user ---- */
+
+/* The first unknown token of a prepared text, or what[0..0). */
+static const char *find_unknown(const LmRun *run, const char *text, int64_t n, int *size) {
+    bool words = data_vocab_kind(run->vocab) == DATA_VOCAB_WORD;
+    int64_t unk = data_vocab_unk(run->vocab);
+    for (int64_t at = 0, end; at < n; at = end) {
+        uint32_t code;
+        end = at + data_utf8_decode(text + at, n - at, &code, NULL);
+        if (words && data_utf8_is_space(code)) continue;
+        while (words && end < n) {
+            int next = data_utf8_decode(text + end, n - end, &code, NULL);
+            if (data_utf8_is_space(code)) break;
+            end += next;
+        }
+        *size = (int)(end - at);
+        if (data_vocab_id(run->vocab, text + at, end - at) == unk) return text + at;
+    }
+    *size = 0;
+    return text;
+}
+
+static bool check_known(const LmRun *run, const char *what, const char *text, int64_t n,
+                        TensorError *error) {
+    int64_t unk = data_vocab_unk(run->vocab);
+    int size;
+    if (unk >= 0 && data_vocab_count(run->vocab, unk) > 0) return true;
+    const char *token = find_unknown(run, text, n, &size);
+    return size == 0 ||
+           tensor_error_set(error, "%s: the %s '%.*s' does not occur in the text the model was "
+                            "trained on", what,
+                            data_vocab_kind(run->vocab) == DATA_VOCAB_WORD ? "word" : "character",
+                            size, token);
+}
+
+bool lm_run_encode(const LmRun *run, const char *what, const char *text, int64_t n, int64_t **ids,
+                   int64_t *count, TensorError *error) {
+    const DataTokens tokens = {run->settings.unit, run->settings.clean};
+    TensorError why;
+    int64_t length;
+    *ids = NULL;
+    *count = 0;
+    DataUtf8Fault fault;
+    int64_t bad = data_utf8_invalid(text, n, &fault);
+    if (bad >= 0)
+        return tensor_error_set(error, "%s: byte %lld: %s", what, (long long)bad,
+                                data_utf8_fault_name(fault));
+    char *prepared = data_tokens_prepare(&tokens, text, n, &length);
+    if (!prepared) return tensor_error_set(error, "out of memory");
+    bool ok = check_known(run, what, prepared, length, error);
+    if (ok && !data_vocab_encode(run->vocab, prepared, length, ids, count, &why))
+        ok = tensor_error_set(error, "%s: %s", what, why.message);
+    /* A text that goes on has no line end at its end. */
+    bool open_line = length > 0 && prepared[length - 1] != '\n';
+    if (ok && open_line && *count > 0 && (*ids)[*count - 1] == data_vocab_eos(run->vocab))
+        --*count;
+    free(prepared);
+    return ok;
 }

@@ -32,12 +32,16 @@ typedef enum {
                      it: T times the other */
 } LmReduction;
 
+enum { LM_UNIT_AUTO = DATA_UNIT_RAW_WORD + 1 };
+
 typedef struct {
     /* ---- the text ---- */
     const char *data; /* a name of data/dataset.h, or NULL */
     const char *text, *valid_text, *test_text; /* files or folders, or NULL */
     double valid, test;                        /* shares, where there is no file */
-    DataTokens tokens;
+    int unit;  /* a DataUnit, or LM_UNIT_AUTO: words where `data` is of prepared words, else
+                  characters */
+    int clean; /* a DataClean */
     bool replace_invalid;
     int64_t max_chars, min_count, max_vocab;
 

@@ -17,11 +17,12 @@ typedef enum {
     EXAMPLE_OPTION_CHOICE, /* int, an index of choices */
     EXAMPLE_OPTION_ON,     /* bool: the option makes it true */
     EXAMPLE_OPTION_OFF,    /* bool: the option makes it false */
+    EXAMPLE_OPTION_FLAG,   /* bool: --NAME makes it true, --no-NAME false */
 } ExampleOptionKind;
 
 typedef struct {
     const char *name;  /* "hidden" for --hidden; NULL ends the table */
-    const char *value; /* what the help calls its value: "N"; NULL for EXAMPLE_OPTION_ON and _OFF */
+    const char *value; /* what the help calls its value: "N"; NULL for _ON, _OFF, _FLAG */
     const char *help;
     ExampleOptionKind kind;
     void *variable;
@@ -39,6 +40,10 @@ typedef enum {
 /* Reads argv[1..argc-1].  A wrong option leaves one line in *error. */
 ExampleOptionsStatus example_options_read(const ExampleOption *table, int argc, char **argv,
                                           TensorError *error);
+
+/* Takes the text as the value of an option that has one, as after --NAME.
+ * Fails (false, the variable as it was): it is none, or out of range. */
+bool example_option_set(const ExampleOption *o, const char *text, TensorError *error);
 
 /* One entry an option, with the default that its variable holds. */
 void example_options_help(const ExampleOption *table, FILE *out);

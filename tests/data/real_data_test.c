@@ -106,7 +106,7 @@ Test(real_data, the_time_machine_is_cleaned_as_in_d2l) {
     cr_assert(s.row_length == 5330 && s.windows == 152);
     while (data_stream_next(&s, &x, &y))
         for (int64_t i = 0; i < 35 * 32; i++)
-            cr_assert(tensor_get_i64(&x, i) == ids[(s.next - 1) * 35 + i / 32 + i % 32 * 5330]);
+            cr_assert(tensor_get_i64(&x, i) == ids[s.position - 35 + i / 32 + i % 32 * 5330]);
     free(ids);
     data_vocab_free(v);
     free(clean);

@@ -65,7 +65,7 @@ Test(stream, windows_are_those_of_the_sequential_iterator_of_d2l) {
                 cr_assert(tensor_get_i64(&x, 2 * t + b) == expected);
                 cr_assert(tensor_get_i64(&y, 2 * t + b) == expected + 1);
             }
-    cr_assert(s.next == 3);
+    cr_assert(s.position == 15);
 }
 
 /* One epoch: places, shapes, and how often each id was an input and a target. */
@@ -180,7 +180,7 @@ Test(stream, a_reset_goes_back_and_an_offset_begins_a_new_epoch) {
     TensorError error = {""};
     DataStream before = s;
     cr_assert(!data_stream_set_offset(&s, 9, &error));
-    cr_assert(s.windows == before.windows && s.next == 1 && s.options.offset == 3);
+    cr_assert(s.windows == before.windows && s.position == before.options.steps && s.options.offset == 3);
     cr_assert_str_eq(error.message, "stream: 5 of 14 ids from offset 9 on make 2 rows of 2: "
                                     "shorter than one window of 3 steps");
 }
@@ -258,4 +258,27 @@ Test(stream, workers_that_cannot_share_are_refused) {
             !data_stream_share(&cases[i].whole, cases[i].worker, cases[i].workers, &share, &error));
         cr_assert(strstr(error.message, cases[i].reason), "case %zu: %s", i, error.message);
     }
+}
+
+/* Windows of different lengths follow each other without a gap; a place can be returned to. */
+Test(stream, windows_of_any_length_and_a_place_to_go_on_from) {
+    const int64_t *ids = numbers(), lengths[] = {3, 1, 4, 9};
+    DataStream s = stream(ids, 31, (DataStreamOptions){.batch = 2, .steps = 5});
+    Tensor x, y, again;
+    int64_t place = 0;
+    for (int i = 0; i < 4; i++) {
+        int64_t T = place + lengths[i] <= 15 ? lengths[i] : 15 - place;
+        cr_assert(s.position == place && data_stream_take(&s, lengths[i], &x, &y));
+        cr_assert(x.shape[0] == T && x.shape[1] == 2 && tensor_same_shape(&x, &y));
+        cr_assert(tensor_get_i64(&x, 0) == ids[place] && tensor_get_i64(&x, 1) == ids[15 + place]);
+        cr_assert(tensor_get_i64(&y, 0) == ids[place + 1]);
+        cr_assert(data_stream_seek(&s, place, NULL) && data_stream_take(&s, lengths[i], &again, &y));
+        cr_assert(again.data == x.data);
+        place += T;
+    }
+    TensorError error;
+    cr_assert(place == 15 && !data_stream_take(&s, 1, &x, &y) && tensor_is_nil(&x));
+    cr_assert(!data_stream_seek(&s, 16, &error) && !data_stream_seek(&s, -1, &error));
+    cr_assert(strstr(error.message, "-1") && s.position == 15);
+    cr_assert(data_stream_seek(&s, 0, NULL) && !data_stream_take(&s, 0, &x, &y));
 }

@@ -1,0 +1,142 @@
+/* trainer_checkpoint.c -- a training run as one file, and back. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "optim/checkpoint.h"
+#include "processes.h"
+#include "trainer.h"
+
+/* Of the random numbers of a seed and an epoch, those for the offset. */
+static const uint64_t offset_draw = (uint64_t)1 << 32;
+
+static const char file_name[] = "checkpoint.safetensors";
+static const char format_name[] = "unroll-lm-checkpoint 1";
+
+/* ---- the place as numbers ---- */
+
+enum { INTS = 13, REALS = 15 };
+
+static void place_ints(const LmTrainer *r, int64_t x[INTS]) {
+    const LmPlace *p = &r->place;
+    const int64_t list[INTS] = {
+        p->epoch, p->position, p->step, p->updates, p->tokens, p->bad_epochs, p->averaging,
+        p->ended, p->history, p->plateau.num_bad_epochs, p->plateau.cooldown_counter,
+        p->result.epoch, (int64_t)r->job->corpus->digest,
+    };
+    memcpy(x, list, sizeof list);
+}
+
+static void place_reals(const LmTrainer *r, double x[REALS]) {
+    const LmPlace *p = &r->place;
+    const double list[REALS] = {
+        p->best, p->seconds, p->plateau.lr, p->plateau.best,
+        p->row.loss, p->row.norm, p->row.tokens, p->row.updates,
+        p->epoch_mean.loss, p->epoch_mean.norm, p->epoch_mean.tokens, p->epoch_mean.updates,
+        p->result.perplexity, p->result.valid, p->result.test,
+    };
+    memcpy(x, list, sizeof list);
+}
+
+static void set_place(LmPlace *p, const int64_t i[INTS], const double x[REALS]) {
+    *p = (LmPlace){
+        .epoch = i[0], .position = i[1], .step = i[2], .updates = i[3], .tokens = i[4],
+        .bad_epochs = i[5], .averaging = i[6] != 0, .ended = i[7] != 0, .history = i[8],
+        .plateau = {.lr = x[2], .best = x[3], .num_bad_epochs = i[9], .cooldown_counter = i[10]},
+        .best = x[0], .seconds = x[1], .row = {x[4], x[5], x[6], x[7]},
+        .epoch_mean = {x[8], x[9], x[10], x[11]},
+        .result = {.epoch = i[11], .perplexity = x[12], .valid = x[13], .test = x[14]},
+        .valid = p->valid,
+    };
+}
+
+/* ---- writing ---- */
+
+static bool add_all(LmTrainer *r, NnCheckpoint *c, TensorError *error) {
+    int64_t ints[INTS];
+    double reals[REALS];
+    place_ints(r, ints);
+    place_reals(r, reals);
+    json_t *settings = lm_settings_json(r->settings);
+    char *text = settings ? json_dumps(settings, JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(settings);
+    if (!text) return tensor_error_set(error, "out of memory");
+    nn_checkpoint_add_text(c, "format", format_name);
+    nn_checkpoint_add_text(c, "settings", text);
+    free(text);
+    nn_checkpoint_add_ints(c, "train.ints", INTS, ints);
+    nn_checkpoint_add_reals(c, "train.reals", REALS, reals);
+    nn_checkpoint_add_reals(c, "train.valid", r->place.history, r->place.valid);
+    nn_checkpoint_add_params(c, "model", r->model->set);
+    optim_checkpoint_add(r->optim, c, "optim");
+    return lm_workers_add_state(r->workers, c, "state", error);
+}
+
+bool lm_trainer_save(LmTrainer *r, TensorError *error) {
+    char path[PATH_MAX];
+    double now = example_seconds();
+    r->place.seconds += now - r->started;
+    r->started = r->saved = now;
+    NnCheckpoint *c = nn_checkpoint_new();
+    bool ok = (c || tensor_error_set(error, "out of memory")) && add_all(r, c, error);
+    if (ok && lm_process() == 0)
+        ok = lm_run_path(r->job->folder, file_name, path, error) &&
+             nn_checkpoint_write(c, path, error);
+    nn_checkpoint_free(c);
+    return ok;
+}
+
+/* ---- reading ---- */
+
+bool lm_trainer_seek(LmTrainer *r, TensorError *error) {
+    const LmSettings *s = r->settings;
+    /* Not so many that no window is left. */
+    int64_t rows = r->stream.options.batch;
+    int64_t spare = r->job->corpus->train.count - 1 - rows * s->steps;
+    TensorRngKey key = {(uint64_t)s->seed, (uint64_t)r->place.epoch, offset_draw};
+    int64_t most = spare < s->steps ? spare : s->steps;
+    int64_t offset = s->random_offset ? tensor_rng_below(key, 0, most + 1) : 0;
+    return data_stream_set_offset(&r->stream, offset, error) &&
+           data_stream_seek(&r->stream, r->place.position, error);
+}
+
+static bool read_place(LmTrainer *r, const TensorSafetensors *file, const char *path,
+                       TensorError *error) {
+    int64_t ints[INTS];
+    double reals[REALS];
+    LmPlace *p = &r->place;
+    if (!nn_checkpoint_read_ints(file, path, "train.ints", INTS, ints, error) ||
+        !nn_checkpoint_read_reals(file, path, "train.reals", REALS, reals, error))
+        return false;
+    if (ints[INTS - 1] != (int64_t)r->job->corpus->digest)
+        return tensor_error_file(error, path, -1, "was written while training on another text");
+    set_place(p, ints, reals);
+    if (p->epoch < 1 || p->step < 0 || p->history < 0 || p->updates < 0 || !(p->seconds >= 0))
+        return tensor_error_file(error, path, -1, "train.ints hold a number that cannot be");
+    p->valid = calloc((size_t)p->history + 1, sizeof *p->valid);
+    return (p->valid || tensor_error_set(error, "out of memory")) &&
+           nn_checkpoint_read_reals(file, path, "train.valid", p->history, p->valid, error);
+}
+
+static bool read_all(LmTrainer *r, const TensorSafetensors *file, const char *path,
+                     TensorError *error) {
+    const char *format = tensor_safetensors_metadata(file, "format");
+    if (!format || strcmp(format, format_name) != 0)
+        return tensor_error_file(error, path, -1, "is no checkpoint of this program");
+    return read_place(r, file, path, error) &&
+           nn_checkpoint_read_params(file, path, "model", r->model->set, error) &&
+           optim_checkpoint_read(file, path, "optim", r->optim, error) &&
+           lm_workers_read_state(r->workers, file, path, "state", error) &&
+           lm_trainer_seek(r, error);
+}
+
+bool lm_trainer_load(LmTrainer *r, TensorError *error) {
+    char path[PATH_MAX];
+    TensorSafetensors *file;
+    if (!lm_run_path(r->job->folder, file_name, path, error) ||
+        !tensor_safetensors_open(path, &file, error))
+        return false;
+    bool ok = read_all(r, file, path, error);
+    tensor_safetensors_close(file);
+    return ok;
+}
