@@ -26,5 +26,8 @@ bool lm_processes_broadcast(int64_t n, double *x, TensorError *error);
 bool lm_processes_gather(const Tensor *share, const Tensor *all, TensorError *error);
 /* True in every process if x is true in one: a signal, say. */
 bool lm_processes_any(bool x);
+/* True if ok is true in every process; else false in all, and *error becomes that of the first
+ * process where it is false. */
+bool lm_processes_agree(bool ok, TensorError *error);
 
 #endif

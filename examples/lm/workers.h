@@ -28,19 +28,21 @@ void lm_workers_free(LmWorkers *w);
 
 /* Forward and backward of one window of all rows:   x, y I64 [T, n B]: of the whole batch, the
  * same in every process.  `scale` times the gradient of the loss (with LmReduction and penalties) is
- * added to lm_workers_grads, or, where `first`, takes its place.  The carried state goes on only if
- * the step is finite.  `step` is the step of the random numbers (ag_tape_rng).
+ * added to the workers' gradients, or, where `first`, takes their place; of a step that is not
+ * finite they are not to be used.  The carried state goes on only if the step is finite.  `step` is the step of the random numbers (ag_tape_rng).
  * Fails (false): an error on a tape (one line); MPI fails. */
 bool lm_workers_step(LmWorkers *w, const Tensor *x, const Tensor *y, uint64_t step, bool first,
                      double scale, LmStep *result, TensorError *error);
 
-/* The sum over all workers of this process and, after lm_workers_reduce, of all processes. */
+/* The model's own gradients: after lm_workers_reduce the sum over all workers and processes. */
 NnGrads *lm_workers_grads(LmWorkers *w);
-/* To be called once before the optimiser's step.   Fails (false): MPI fails. */
+/* To be called once before the optimiser's step, after the last of its windows.
+ * Fails (false): MPI fails. */
 bool lm_workers_reduce(LmWorkers *w, TensorError *error);
 
-/* Runs the window again with the NaN tracer on (autograd/inspect.h), from the same state and
- * random numbers: *error says which op and scope began it.  False if nothing was found. */
+/* Runs the last window again with the NaN tracer on (autograd/inspect.h), from the state it started
+ * from and with the same random numbers: *error says which op and scope began it, in all processes.
+ * False if nothing was found.  The gradients are gone. */
 bool lm_workers_trace(LmWorkers *w, const Tensor *x, const Tensor *y, uint64_t step,
                       TensorError *error);
 
