@@ -9,7 +9,11 @@
  * loss is the mean cross entropy per token in nats, perplexity its exp, valid_perplexity that on
  * validation text (at ends of epochs; else empty, and null in log.jsonl), grad_norm the mean norm
  * of the gradient before clipping; seconds is training time since the run's start, without
- * pauses. */
+ * pauses.
+ *
+ * Both files have the same rows and numbers, with a point in any locale and all digits that tell a
+ * double from others; a number that is not there is empty in log.csv and null in log.jsonl, where
+ * an infinite one ("inf" in log.csv) is null too. */
 #ifndef EXAMPLES_LM_LOG_H
 #define EXAMPLES_LM_LOG_H
 #include <stdbool.h>
@@ -28,12 +32,14 @@ typedef struct {
     FILE *csv, *jsonl;
 } LmLog;
 
-/* Opens the two files of the folder.  Rows of steps beyond `steps` go first (0: all): a run that
- * goes on from a checkpoint repeats them.
- * Fails (false, nothing open): a file cannot be read or written, or is not such a log. */
+/* Opens the two files of the folder.  Rows of steps beyond `steps` go first (0: all, whatever the
+ * files hold): a run that goes on from a checkpoint repeats them.  log.jsonl gets the rows of
+ * log.csv, so that both agree also where the run before ended between two writes.
+ * Fails (false, nothing open): a file cannot be read or written, or log.csv is not such a log. */
 bool lm_log_open(LmLog *log, const char *folder, int64_t steps, TensorError *error);
 /* Each row is written at once, in one line each.   Fails (false): the system's reason. */
 bool lm_log_write(LmLog *log, const LmLogRow *row, TensorError *error);
+/* One that is closed, or all zero, is left alone. */
 void lm_log_close(LmLog *log);
 
 /* The rows of FOLDER/log.csv; for free().
