@@ -170,7 +170,7 @@ static bool train(Run *r, ScratchTrainer *trainer, TensorError *error) {
         ok = train_epoch(r, trainer, &p, error);
         if (ok && !*r->stop) example_progress_epoch(&p);
     }
-    example_progress_clear(&p);
+    example_progress_end(&p);
     return ok;
 }
 

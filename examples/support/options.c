@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_OPTIONS = 100, NAME_SIZE = 32, HELP = 'h' };
+/* What getopt gives: FIRST + i for entry i of the table, FIRST_NO + i for --no-NAME. */
+enum { HELP = 'h', FIRST = 256, FIRST_NO = FIRST + EXAMPLE_MAX_OPTIONS, NAME_SIZE = 32 };
 
 /* ---- values ---- */
 
@@ -64,7 +65,8 @@ bool example_option_set(const ExampleOption *o, const char *text, TensorError *e
     case EXAMPLE_OPTION_ON:
     case EXAMPLE_OPTION_FLAG: *(bool *)o->variable = true; return true;
     case EXAMPLE_OPTION_OFF: *(bool *)o->variable = false; return true;
-    case EXAMPLE_OPTION_TEXT: break;
+    case EXAMPLE_OPTION_TEXT:
+    case EXAMPLE_OPTION_WORDS: break;
     }
     *(const char **)o->variable = text;
     return true;
@@ -72,52 +74,73 @@ bool example_option_set(const ExampleOption *o, const char *text, TensorError *e
 
 /* ---- the command line ---- */
 
-/* What getopt_long looks for: --help, every option, and --no-NAME of every flag. */
+static const ExampleOption *find_words(const ExampleOption *table) {
+    while (table->name && table->kind != EXAMPLE_OPTION_WORDS) table++;
+    return table->name ? table : NULL;
+}
+
+static bool add_word(const ExampleOption *o, const char *word, TensorError *error) {
+    ExampleWords *words = o ? o->variable : NULL;
+    if (!words || words->count >= EXAMPLE_MAX_WORDS || words->count >= o->max)
+        return tensor_error_set(error, "unexpected argument %s", word);
+    words->word[words->count++] = word;
+    return true;
+}
+
+static bool enough_words(const ExampleOption *o, TensorError *error) {
+    const ExampleWords *words = o ? o->variable : NULL;
+    if (!words || words->count >= o->min) return true;
+    return tensor_error_set(error, "%s is missing; --help tells more", o->name);
+}
+
 typedef struct {
-    struct option names[2 * MAX_OPTIONS + 2];
-    const ExampleOption *option[2 * MAX_OPTIONS + 1];
-    char negated[MAX_OPTIONS][NAME_SIZE];
+    struct option list[2 * EXAMPLE_MAX_OPTIONS + 2];
+    char negated[EXAMPLE_MAX_OPTIONS][NAME_SIZE];
 } Names;
 
-enum { FOUND = 0, FOUND_NO = 1 };
-
-static void list_names(Names *n, const ExampleOption *table) {
-    int count = 1;
-    *n = (Names){.names = {{"help", no_argument, NULL, HELP}}};
-    for (int i = 0; i < MAX_OPTIONS && table[i].name; i++) {
-        int argument = table[i].value ? required_argument : no_argument;
-        n->option[count] = &table[i];
-        n->names[count++] = (struct option){table[i].name, argument, NULL, FOUND};
+static void name_options(const ExampleOption *table, Names *names) {
+    struct option *next = names->list;
+    *next++ = (struct option){"help", no_argument, NULL, HELP};
+    for (int i = 0; i < EXAMPLE_MAX_OPTIONS && table[i].name; i++) {
+        if (table[i].kind == EXAMPLE_OPTION_WORDS) continue;
+        *next++ = (struct option){table[i].name,
+                                  table[i].value ? required_argument : no_argument, NULL,
+                                  FIRST + i};
         if (table[i].kind != EXAMPLE_OPTION_FLAG) continue;
-        snprintf(n->negated[i], NAME_SIZE, "no-%s", table[i].name);
-        n->option[count] = &table[i];
-        n->names[count++] = (struct option){n->negated[i], no_argument, NULL, FOUND_NO};
+        snprintf(names->negated[i], NAME_SIZE, "no-%s", table[i].name);
+        *next++ = (struct option){names->negated[i], no_argument, NULL, FIRST_NO + i};
     }
+    *next = (struct option){0};
 }
 
 ExampleOptionsStatus example_options_read(const ExampleOption *table, int argc, char **argv,
                                           TensorError *error) {
-    Names n;
-    list_names(&n, table);
+    Names names;
+    const ExampleOption *words = find_words(table);
+    bool only_words = false, ok = true;
+    name_options(table, &names);
     opterr = 0;
     optind = 1;
-    while (optind < argc) {
+    while (optind < argc && ok) {
         /* The leading + stops at the first word that is no option, so argv[optind] is the
          * word that is read. */
         const char *word = argv[optind];
-        int which = 0, found = getopt_long(argc, argv, "+:h", n.names, &which);
+        int found = only_words ? -1 : getopt_long(argc, argv, "+:h", names.list, NULL);
         if (found == HELP) return EXAMPLE_OPTIONS_HELP;
-        if (found == -1 && optind == argc) break; /* the word was -- */
-        if (found == -1) tensor_error_set(error, "unexpected argument %s", argv[optind]);
-        if (found == ':') tensor_error_set(error, "%s needs a value", word);
-        if (found == '?')
-            tensor_error_set(error, "unknown or ambiguous option %s; --help lists them", word);
-        if (found == FOUND_NO) *(bool *)n.option[which]->variable = false;
-        bool known = found == FOUND || found == FOUND_NO;
-        if (!known || (found == FOUND && !example_option_set(n.option[which], optarg, error)))
-            return EXAMPLE_OPTIONS_WRONG;
+        if (found == ':')
+            ok = tensor_error_set(error, "%s needs a value", word);
+        else if (found == '?')
+            ok = tensor_error_set(error, "unknown or ambiguous option %s; --help lists them", word);
+        else if (found >= FIRST_NO)
+            *(bool *)table[found - FIRST_NO].variable = false;
+        else if (found != -1)
+            ok = example_option_set(&table[found - FIRST], optarg, error);
+        else if (!only_words && strcmp(word, "--") == 0)
+            only_words = true;
+        else
+            ok = add_word(words, argv[optind++], error);
     }
-    return EXAMPLE_OPTIONS_OK;
+    return ok && enough_words(words, error) ? EXAMPLE_OPTIONS_OK : EXAMPLE_OPTIONS_WRONG;
 }
 
 static void write_default(const ExampleOption *o, FILE *out) {
@@ -134,8 +157,10 @@ static void write_default(const ExampleOption *o, FILE *out) {
 void example_options_help(const ExampleOption *table, FILE *out) {
     for (const ExampleOption *o = table; o->name; o++) {
         char left[64];
-        const char *no = o->kind == EXAMPLE_OPTION_FLAG ? "[no-]" : "";
-        snprintf(left, sizeof left, "--%s%s %s", no, o->name, o->value ? o->value : "");
+        bool words = o->kind == EXAMPLE_OPTION_WORDS;
+        const char *dashes = words ? "" : o->kind == EXAMPLE_OPTION_FLAG ? "--[no-]" : "--";
+        snprintf(left, sizeof left, "%s%s%s %s", dashes, o->name,
+                 words && o->max > 1 ? "..." : "", o->value ? o->value : "");
         fprintf(out, "  %-24s", left);
         fputs(o->help, out);
         write_default(o, out);

@@ -1,7 +1,12 @@
 /* options.h -- command-line options as a table.
  *
  * A table of ExampleOption says what the options of a command are; reading, checking and the
- * help text all come from it.  A variable holds its default before example_options_read. */
+ * help text all come from it.  A variable holds its default before example_options_read.
+ *
+ * Words that are no options, `lm plot RUN RUN`, are an entry of the table too:
+ *     {.name = "RUN", .help = "run folders", .kind = EXAMPLE_OPTION_WORDS, .variable = &words,
+ *      .min = 1, .max = EXAMPLE_MAX_WORDS}
+ * They stand in any order among the options, and those after -- may begin with one. */
 #ifndef EXAMPLES_SUPPORT_OPTIONS_H
 #define EXAMPLES_SUPPORT_OPTIONS_H
 #include <stdbool.h>
@@ -18,11 +23,19 @@ typedef enum {
     EXAMPLE_OPTION_ON,     /* bool: the option makes it true */
     EXAMPLE_OPTION_OFF,    /* bool: the option makes it false */
     EXAMPLE_OPTION_FLAG,   /* bool: --NAME makes it true, --no-NAME false */
+    EXAMPLE_OPTION_WORDS,  /* ExampleWords: min..max words; at most one entry of a table */
 } ExampleOptionKind;
 
+enum { EXAMPLE_MAX_OPTIONS = 128, EXAMPLE_MAX_WORDS = 64 };
+
 typedef struct {
-    const char *name;  /* "hidden" for --hidden; NULL ends the table */
-    const char *value; /* what the help calls its value: "N"; NULL for _ON, _OFF, _FLAG */
+    int count;
+    const char *word[EXAMPLE_MAX_WORDS];
+} ExampleWords;
+
+typedef struct {
+    const char *name;  /* "hidden" for --hidden; what the help calls words; NULL ends the table */
+    const char *value; /* what the help calls its value: "N"; NULL for _ON, _OFF, _FLAG, _WORDS */
     const char *help;
     ExampleOptionKind kind;
     void *variable;

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_LINES = 20, MAX_COLUMNS = 160, MIN_BAR = 5, MAX_BAR = 30 };
+enum { MAX_LINES = 100, MAX_COLUMNS = 200, MIN_BAR = 5, MAX_BAR = 30, PART = 48 };
 
 double example_seconds(void) {
     struct timespec now;
@@ -25,24 +25,59 @@ static bool is_terminal(void) {
 
 void example_progress_start(ExampleProgress *p, int64_t epochs) {
     double now = example_seconds();
-    *p = (ExampleProgress){.terminal = is_terminal(), .epoch = 1, .epochs = epochs, .loss = NAN,
-                      .held_out = NAN, .started = now, .shown = now};
+    *p = (ExampleProgress){.terminal = is_terminal(), .clock = example_seconds, .epoch = 1,
+                           .epochs = epochs, .loss = NAN, .held_out = NAN, .lr = NAN,
+                           .grad_norm = NAN, .started = now, .shown = now};
 }
 
 /* ---- parts of a line ---- */
 
-static double share_done(const ExampleProgress *p) {
+static double epochs_done(const ExampleProgress *p) {
     double part = p->windows > 0 ? (double)p->window / (double)p->windows : 0;
-    return ((double)(p->epoch - 1) + part) / (double)p->epochs;
+    return (double)(p->epoch - 1) + part;
 }
 
-/* Tokens a second and the time left, "14k tokens/s, 1:05 left". */
-static void write_pace(const ExampleProgress *p, char *buf, size_t n) {
-    double spent = fmax(example_seconds() - p->started, 1e-9), done = share_done(p);
-    double left = done > 0 ? ceil(spent * (1 - done) / done) : 0;
-    double thousands = 1e-3 * (double)p->tokens / spent;
-    snprintf(buf, n, "%.*fk tokens/s, %ld:%02d left", thousands < 10 ? 1 : 0, thousands,
-             (long)fmin(left / 60, 1e6), (int)fmod(left, 60));
+static double share_done(const ExampleProgress *p) {
+    return p->epochs > 0 ? fmin(epochs_done(p) / (double)p->epochs, 1) : 1;
+}
+
+void example_progress_resume(ExampleProgress *p) {
+    p->started = p->shown = p->clock();
+    p->share_before = share_done(p);
+    p->tokens_before = p->tokens;
+}
+
+/* "3/12" after the third epoch, "3.25/12" within the fourth. */
+static void write_epoch(const ExampleProgress *p, char text[PART]) {
+    bool whole = p->window >= p->windows;
+    /* Rounded down: an epoch that goes on is not over. */
+    snprintf(text, PART, "epoch %.*f/%lld", whole ? 0 : 2,
+             whole ? (double)p->epoch : floor(100 * epochs_done(p) + 1e-9) / 100,
+             (long long)p->epochs);
+}
+
+static void write_rate(const ExampleProgress *p, char text[PART]) {
+    double spent = fmax(p->clock() - p->started, 1e-9);
+    double thousands = 1e-3 * (double)(p->tokens - p->tokens_before) / spent;
+    snprintf(text, PART, "%.*fk tokens/s", thousands < 10 ? 1 : 0, thousands);
+}
+
+/* "1:05 left", "2:01:05 left"; nothing while it cannot be known. */
+static void write_left(const ExampleProgress *p, char text[PART]) {
+    double done = share_done(p) - p->share_before;
+    double left = ceil((p->clock() - p->started) * (1 - share_done(p)) / done);
+    *text = 0;
+    if (!(done > 0)) return;
+    long minutes = (long)fmin(left / 60, 1e9), hours = minutes / 60;
+    int seconds = (int)fmod(left, 60);
+    hours ? snprintf(text, PART, "%ld:%02ld:%02d left", hours, minutes % 60, seconds)
+          : snprintf(text, PART, "%ld:%02d left", minutes, seconds);
+}
+
+/* "NAME VALUE"; nothing for NaN. */
+static void write_number(const char *format, double value, char text[PART]) {
+    *text = 0;
+    if (!isnan(value)) snprintf(text, PART, format, value);
 }
 
 /* ---- on a terminal ---- */
@@ -53,7 +88,7 @@ static int terminal_columns(void) {
     return n < MAX_COLUMNS ? n : MAX_COLUMNS;
 }
 
-/* "[######------]" in the space that is left; nothing where that is too little. */
+/* "[######------] " in the space that is left; nothing where that is too little. */
 static void write_bar(double done, int space, char *buf) {
     int size = space - 3 < MAX_BAR ? space - 3 : MAX_BAR;
     buf[0] = 0;
@@ -65,15 +100,42 @@ static void write_bar(double done, int space, char *buf) {
     memcpy(buf + 1 + size, "] ", 3);
 }
 
+enum { PARTS = 8 };
+
+/* The parts in their order; what comes first in `order` is left out last. */
+static void write_parts(const ExampleProgress *p, char part[PARTS][PART]) {
+    write_epoch(p, part[0]);
+    write_number("loss %.2f", p->loss, part[1]);
+    write_number("perplexity %.2f", exp(p->loss), part[2]);
+    write_number("held-out %.2f", p->held_out, part[3]);
+    write_number("lr %.3g", p->lr, part[4]);
+    write_number("norm %.3g", p->grad_norm, part[5]);
+    write_rate(p, part[6]);
+    write_left(p, part[7]);
+}
+
+/* As many of them as have room beside a short bar. */
+static void join_parts(char part[PARTS][PART], int room, char *line) {
+    static const int order[PARTS] = {0, 7, 2, 6, 3, 1, 4, 5};
+    int used = 0;
+    for (int i = 0; i < PARTS; i++) {
+        int length = (int)strlen(part[order[i]]);
+        if (i > 0 && used + 2 + length > room)
+            part[order[i]][0] = 0;
+        else
+            used += length + (i > 0 && length > 0 ? 2 : 0);
+    }
+    for (int i = 0; i < PARTS; i++)
+        if (part[i][0]) line += sprintf(line, "%s%s", i > 0 ? ", " : "", part[i]);
+}
+
 static void draw(const ExampleProgress *p) {
-    char bar[MAX_BAR + 4], pace[64], rest[MAX_COLUMNS + 1];
-    write_pace(p, pace, sizeof pace);
-    int used = snprintf(rest, sizeof rest, "epoch %lld/%lld, loss %.2f, perplexity %.2f, %s",
-                        (long long)p->epoch, (long long)p->epochs, p->loss, exp(p->loss), pace);
-    int columns = terminal_columns() - 1;
-    write_bar(share_done(p), columns - used, bar);
-    /* A line longer than the terminal would wrap, and could not be drawn over. */
-    printf("\r%s%.*s\033[K", bar, columns, rest);
+    char bar[MAX_BAR + 4], part[PARTS][PART], line[PARTS * (PART + 2)];
+    int columns = terminal_columns() - 1; /* one that is full would wrap on some terminals */
+    write_parts(p, part);
+    join_parts(part, columns - (MIN_BAR + 3), line);
+    write_bar(share_done(p), columns - (int)strlen(line), bar);
+    printf("\r%s%.*s\033[K", bar, columns > 0 ? columns : 0, line);
     fflush(stdout);
 }
 
@@ -84,38 +146,61 @@ void example_progress_clear(ExampleProgress *p) {
 
 /* ---- lines that stay ---- */
 
-static void print_line(const ExampleProgress *p) {
-    char pace[64], held_out[48] = "", window[64] = "";
-    int digits = p->terminal ? 2 : 4;
-    if (p->window < p->windows)
-        snprintf(window, sizeof window, " window %lld/%lld", (long long)p->window,
-                 (long long)p->windows);
-    if (!isnan(p->held_out))
-        snprintf(held_out, sizeof held_out, "  held-out %.*f", digits, p->held_out);
-    /* All digits of the loss in a log, so that two runs can be compared. */
-    printf("epoch %lld/%lld%s  loss %.*f  perplexity %.*f%s", (long long)p->epoch,
-           (long long)p->epochs, window, p->terminal ? 3 : 12, p->loss, digits, exp(p->loss),
-           held_out);
-    write_pace(p, pace, sizeof pace);
+/* What is to be compared between runs stands before the time, in all digits unless a terminal
+ * shows it. */
+static void write_line(const ExampleProgress *p, char line[sizeof p->held]) {
+    char epoch[PART], held_out[PART], lr[PART], norm[PART], rate[PART], left[PART];
+    bool terminal = p->terminal;
+    write_epoch(p, epoch);
+    write_number(terminal ? "  held-out %.2f" : "  held-out %.4f", p->held_out, held_out);
+    write_number("  lr %.4g", p->lr, lr);
+    write_number("  norm %.4g", p->grad_norm, norm);
+    write_rate(p, rate);
+    write_left(p, left);
+    int used = snprintf(line, sizeof p->held, terminal ? "%s  loss %.3f  perplexity %.2f%s%s%s"
+                                                       : "%s  loss %.12f  perplexity %.4f%s%s%s",
+                        epoch, p->loss, exp(p->loss), held_out, lr, norm);
     /* On a terminal the bar tells it. */
-    p->terminal ? printf("\n") : printf("  (%s)\n", pace);
+    if (!terminal && used > 0 && used < (int)sizeof p->held)
+        snprintf(line + used, sizeof p->held - (size_t)used, "  (%s%s%s)", rate, *left ? ", " : "",
+                 left);
+}
+
+static void print_line(ExampleProgress *p) {
+    char line[sizeof p->held];
+    write_line(p, line);
+    puts(line);
     fflush(stdout);
 }
 
 /* ---- when ---- */
 
+static double pause_of(const ExampleProgress *p, double now) {
+    return p->terminal ? 0.1 : fmin(fmax(10, 0.05 * (now - p->started)), 600);
+}
+
 void example_progress_step(ExampleProgress *p) {
-    double now = example_seconds();
-    if (now - p->shown < (p->terminal ? 0.1 : 10)) return;
+    double now = p->clock();
+    if (now - p->shown < pause_of(p, now)) return;
     p->terminal ? draw(p) : print_line(p);
     p->shown = now;
 }
 
-/* Which epochs get a line is independent of the clock, so logs of two runs can be compared. */
 void example_progress_epoch(ExampleProgress *p) {
     int64_t every = (p->epochs + MAX_LINES - 1) / MAX_LINES;
-    if (p->epoch % every && p->epoch != 1 && p->epoch != p->epochs) return;
+    if (p->epoch % every && p->epoch != 1 && p->epoch != p->epochs) {
+        write_line(p, p->held);
+        return;
+    }
+    p->held[0] = 0;
     example_progress_clear(p);
     print_line(p);
-    p->shown = p->terminal ? 0 : example_seconds();
+    p->shown = p->terminal ? 0 : p->clock();
+}
+
+void example_progress_end(ExampleProgress *p) {
+    example_progress_clear(p);
+    if (p->held[0]) puts(p->held);
+    p->held[0] = 0;
+    fflush(stdout);
 }
