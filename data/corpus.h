@@ -32,7 +32,8 @@ typedef enum {
 
 /* Their names for options and files, in lists that end with NULL: "char" "word" "raw-word";
  * "none" "lower" "letters". */
-extern const char *const data_unit_names[], *const data_clean_names[];
+extern const char *const data_unit_names[];
+extern const char *const data_clean_names[];
 
 typedef struct {
     int unit;  /* a DataUnit */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/cutter.h"
 #include "data/utf8.h"
 #include "data/vocab_impl.h"
 
@@ -20,69 +21,6 @@ static bool check_utf8(const char *text, int64_t n, TensorError *error) {
     int64_t at = data_utf8_invalid(text, n, &fault);
     return at < 0 || tensor_error_file(error, "text", at, "not UTF-8: %s (0x%02X)",
                                        data_utf8_fault_name(fault), (unsigned char)text[at]);
-}
-
-/* ---- cutting a text into tokens ---- */
-
-typedef struct {
-    const char *text; /* well-formed */
-    int64_t n, at;
-    int64_t line; /* where the line began */
-    DataVocabKind kind;
-    bool eos;
-    const char *token; /* the last one */
-    int64_t length;
-    int64_t start; /* where in the text it is; an <eos>: where the line ends */
-} Cutter;
-
-static Cutter cutter(const char *text, int64_t n, DataVocabKind kind, bool eos) {
-    return (Cutter){.text = text, .n = n, .kind = kind, .eos = eos};
-}
-
-/* The code point at c->at, 0 at the end, and its length. */
-static int peek(const Cutter *c, uint32_t *code) {
-    return data_utf8_decode(c->text + c->at, c->n - c->at, code, NULL);
-}
-
-static bool found(Cutter *c, int64_t start) {
-    c->token = c->text + start;
-    c->length = c->at - start;
-    c->start = start;
-    return true;
-}
-
-static bool found_eos(Cutter *c, int64_t start) {
-    c->token = DATA_EOS;
-    c->length = DATA_SPECIAL_SIZE;
-    c->start = start;
-    c->line = c->at;
-    return true;
-}
-
-static bool next_word(Cutter *c) {
-    uint32_t code;
-    int length;
-    while ((length = peek(c, &code)) > 0 && data_utf8_is_space(code)) {
-        c->at += length;
-        if (c->eos && code == '\n')
-            return found_eos(c, c->at - 1);
-    }
-    if (length == 0)
-        return c->eos && c->line < c->n && found_eos(c, c->n);
-    int64_t start = c->at;
-    while ((length = peek(c, &code)) > 0 && !data_utf8_is_space(code))
-        c->at += length;
-    return found(c, start);
-}
-
-/* Finds the next token.  False at the end of the text. */
-static bool next_token(Cutter *c) {
-    if (c->kind == DATA_VOCAB_WORD)
-        return next_word(c);
-    int64_t start = c->at;
-    uint32_t code;
-    c->at += peek(c, &code);
-    return c->at > start && found(c, start);
 }
 
 /* ---- building ---- */
@@ -132,8 +70,8 @@ static bool check_options(const DataVocabOptions *o, TensorError *error) {
 
 static bool count_tokens(DataTokenTable *counts, const char *text, int64_t n,
                          const DataVocabOptions *o, TensorError *error) {
-    Cutter c = cutter(text, n, o->kind, o->eos);
-    while (next_token(&c)) {
+    DataCutter c = data_cutter(text, n, o->kind, o->eos);
+    while (data_cutter_next(&c)) {
         int64_t number = data_token_add(counts, c.token, c.length);
         if (number < 0)
             return out_of_memory(error);
@@ -271,7 +209,7 @@ int64_t data_vocab_count(const DataVocab *vocab, int64_t id) {
 
 /* ---- texts and ids ---- */
 
-static bool no_id(const Cutter *c, TensorError *error) {
+static bool no_id(const DataCutter *c, TensorError *error) {
     if (c->kind == DATA_VOCAB_WORD) {
         int shown = c->length < 64 ? (int)c->length : 64;
         return tensor_error_file(error, "text", c->start,
@@ -290,15 +228,15 @@ bool data_vocab_encode(const DataVocab *vocab, const char *text, int64_t n, int6
     *count = 0;
     if (!check_utf8(text, n, error))
         return false;
-    const Cutter start = cutter(text, n, vocab->kind, vocab->eos >= 0);
+    const DataCutter start = data_cutter(text, n, vocab->kind, vocab->eos >= 0);
     int64_t total = 0;
-    for (Cutter c = start; next_token(&c);)
+    for (DataCutter c = start; data_cutter_next(&c);)
         total++;
     int64_t *out = malloc(((size_t)total + (total == 0)) * sizeof *out);
     if (!out)
         return out_of_memory(error);
     int64_t at = 0;
-    for (Cutter c = start; next_token(&c); at++) {
+    for (DataCutter c = start; data_cutter_next(&c); at++) {
         out[at] = data_vocab_id(vocab, c.token, c.length);
         if (out[at] < 0) {
             free(out);
