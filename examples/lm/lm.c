@@ -1,140 +1,140 @@
-/* lm.c -- a character language model: trains one, writes text with it.
+/* lm.c -- a recurrent language model: trains one, writes text with it, measures and shows it.
  *
  *     lm                    trains on a short story that ships with the program
  *     lm train --text FILE  trains on a text of yours
  *     lm generate           writes more text with a trained model
+ *     lm score, inspect, trace, plot: docs/lm.md tells all
  *
  * Exit status: examples/support/program.h's, and 1 when training diverged. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "corpus.h"
 #include "examples/support/files.h"
 #include "examples/support/options.h"
 #include "examples/support/program.h"
 #include "generate.h"
+#include "inspect.h"
+#include "plot.h"
+#include "processes.h"
 #include "run.h"
+#include "score.h"
+#include "settings.h"
+#include "texts.h"
+#include "trace.h"
 #include "train.h"
 
-enum { STATUS_DIVERGED = 1, SAMPLE_LENGTH = 300 };
+enum { STATUS_DIVERGED = 1, SAMPLE_CHARS = 300, SAMPLE_WORDS = 60 };
 
 static const char default_run[] = "lm-run";
 static const char story[] = "examples/lm/lighthouse.txt";
-static const char *const optimizer_names[] = {[LM_SGD] = "sgd", [LM_ADAM] = "adam", NULL};
 
 static int refuse(const char *message) { return example_refuse("lm", message); }
 
-/* ---- lm train ---- */
+/* ---- lm train: its options ---- */
 
 typedef struct {
-    LmCorpusOptions corpus;
-    LmConfig model;
-    LmTraining training;
-    const char *out;
-    bool profile;
+    LmSettings settings;
+    const char *preset, *config, *write_config, *out;
+    bool resume, overwrite, profile;
 } TrainOptions;
 
-static const TrainOptions train_defaults = {
-    .corpus = {.valid = 0.1},
-    .model = {.embedding = 64, .hidden = 192, .layers = 1, .dropout = 0.3},
-    .training = {.batch = 16, .steps = 50, .epochs = 36, .optimizer = LM_ADAM, .lr = 0.005,
-                 .clip = 1, .seed = 1, .random_offset = true},
-    .out = default_run,
-};
+enum { OWN_OPTIONS = 9 };
 
-enum { TRAIN_OPTIONS = 20 };
-
-static void list_train_options(TrainOptions *o, ExampleOption table[TRAIN_OPTIONS]) {
-    const double large = 1 << 20, huge = 9e15;
-    const ExampleOption options[TRAIN_OPTIONS] = {
-        {"text", "FILE", "text to learn, UTF-8; without it, a short story",
-         EXAMPLE_OPTION_TEXT, .variable = &o->corpus.path},
-        {"out", "DIR", "run folder to write", EXAMPLE_OPTION_TEXT, .variable = &o->out},
-        {"clean", "HOW", "none, or letters: only lower-cased letters a-z and spaces",
-         EXAMPLE_OPTION_CHOICE, &o->corpus.clean, .choices = lm_clean_names},
-        {"max-chars", "N", "take the first N characters only; 0: all",
-         EXAMPLE_OPTION_INT, &o->corpus.max_chars, .max = huge},
-        {"valid", "SHARE", "share of the text, at its end, held out to measure on; 0: none",
-         EXAMPLE_OPTION_REAL, &o->corpus.valid, .max = 1, .below_max = true},
-        {"replace-invalid", NULL, "read bytes that are not UTF-8 as U+FFFD",
-         EXAMPLE_OPTION_ON, .variable = &o->corpus.replace_invalid},
-        {"embedding", "E", "size of the vectors of characters; 0: one-hot vectors",
-         EXAMPLE_OPTION_INT, &o->model.embedding, .max = large},
-        {"hidden", "H", "size of an LSTM layer",
-         EXAMPLE_OPTION_INT, &o->model.hidden, .min = 1, .max = large},
-        {"layers", "L", "number of LSTM layers",
-         EXAMPLE_OPTION_INT, &o->model.layers, .min = 1, .max = 1000},
-        {"dropout", "P", "probability to drop a value before, between and after the LSTM layers",
-         EXAMPLE_OPTION_REAL, &o->model.dropout, .max = 1, .below_max = true},
-        {"batch", "B", "rows of text read side by side",
-         EXAMPLE_OPTION_INT, &o->training.batch, .min = 1, .max = large},
-        {"steps", "T", "characters of a window, through which gradients flow",
-         EXAMPLE_OPTION_INT, &o->training.steps, .min = 1, .max = large},
-        {"epochs", "N", "times the text is read",
-         EXAMPLE_OPTION_INT, &o->training.epochs, .min = 1, .max = huge},
-        {"optimizer", "NAME", "sgd or adam",
-         EXAMPLE_OPTION_CHOICE, &o->training.optimizer, .choices = optimizer_names},
-        {"lr", "RATE", "learning rate",
-         EXAMPLE_OPTION_REAL, &o->training.lr, .max = 1e6, .above_min = true},
-        {"momentum", "M", "momentum of sgd",
-         EXAMPLE_OPTION_REAL, &o->training.momentum, .max = 1, .below_max = true},
-        {"clip", "NORM", "largest norm of the gradient; 0: no limit",
-         EXAMPLE_OPTION_REAL, &o->training.clip, .max = 1e300},
-        {"seed", "N", "of all random numbers: one seed, one result",
-         EXAMPLE_OPTION_INT, &o->training.seed, .max = huge},
-        {"fixed-offset", NULL, "begin each epoch at the first character, not up to T later",
-         EXAMPLE_OPTION_OFF, .variable = &o->training.random_offset},
+static void list_train_options(TrainOptions *o, ExampleOption *table) {
+    const ExampleOption own[OWN_OPTIONS] = {
+        {"", NULL, "the run", EXAMPLE_OPTION_HEADING, NULL},
+        {"out", "DIR", "run folder to write", EXAMPLE_OPTION_TEXT, &o->out},
+        {"resume", NULL, "go on with the run in the folder", EXAMPLE_OPTION_ON, &o->resume},
+        {"overwrite", NULL, "begin anew where the folder holds a run that was stopped",
+         EXAMPLE_OPTION_ON, &o->overwrite},
+        {"preset", "NAME", "settings of char, rnnlm, better_rnnlm, ptb-small, ptb-medium or awd",
+         EXAMPLE_OPTION_TEXT, &o->preset},
+        {"config", "FILE", "settings from a JSON file", EXAMPLE_OPTION_TEXT, &o->config},
+        {"write-config", "FILE", "write the settings there, and end",
+         EXAMPLE_OPTION_TEXT, &o->write_config},
         {"profile", NULL, "at the end, write on standard error what took how long",
-         EXAMPLE_OPTION_ON, .variable = &o->profile},
+         EXAMPLE_OPTION_ON, &o->profile},
     };
-    memcpy(table, options, sizeof options);
+    memcpy(table, own, sizeof own);
+    lm_settings_table(&o->settings, table + OWN_OPTIONS - 1);
 }
 
-static void train_help(const ExampleOption *table) {
-    fputs("usage: lm train [--text FILE] [OPTION VALUE]...\n\n"
-          "Trains a character language model (an LSTM) and saves it in a run folder.\n"
-          "Perplexity is exp of the mean loss per character: 1 is perfect, and V, the number\n"
-          "of different characters, is a blind guess. With held-out text the model of the\n"
-          "best epoch on it is saved. Ctrl-C saves and stops.\n\n", stdout);
+static void train_help(void) {
+    TrainOptions defaults = {.settings = lm_settings_default(), .out = default_run};
+    ExampleOption table[OWN_OPTIONS + LM_MAX_SETTINGS];
+    list_train_options(&defaults, table);
+    fputs("usage: lm train [--text FILE | --data NAME] [OPTION VALUE]...\n\n"
+          "Trains a language model (an embedding, LSTM layers, an output layer) and saves it in a\n"
+          "run folder. Perplexity is exp of the mean loss per token: 1 is perfect, and V, the\n"
+          "number of different tokens, is a blind guess. With validation text the model of the\n"
+          "best epoch on it is saved. Ctrl-C saves and stops; --resume goes on, with the same\n"
+          "result as if it had never stopped. Later options win over --config, that over\n"
+          "--preset.\n\n", stdout);
     example_options_help(table, stdout);
     fputs("\nexample:\n"
           "  lm train --text book.txt --out book-run --epochs 10\n"
+          "  lm train --preset ptb-small --out ptb-run\n"
           "  lm generate --run book-run --prefix \"Once upon a time\"\n", stdout);
 }
 
-static bool check_length(const LmCorpus *c, const TrainOptions *o, TensorError *error) {
-    int64_t needed = o->training.batch * o->training.steps + 1;
-    return c->train >= needed ||
-           tensor_error_file(error, o->corpus.path, -1,
-                             "%lld characters to train on are too few for --batch %lld rows of "
-                             "--steps %lld: needs %lld", (long long)c->train,
-                             (long long)o->training.batch, (long long)o->training.steps,
-                             (long long)needed);
+/* A text named on the command line takes the place of a preset's data set, and so on. */
+static void drop_replaced(LmSettings *s, const LmSettings *before) {
+    if (s->text && s->text != before->text && s->data == before->data) s->data = NULL;
+    if (s->data && s->data != before->data && s->text == before->text)
+        s->text = s->valid_text = s->test_text = NULL;
 }
 
-static void describe(const TrainOptions *o, const LmCorpus *c, const LmModel *m) {
-    const LmTraining *t = &o->training;
-    printf("text      %s: %lld characters to train on, %lld held out\n", o->corpus.path,
-           (long long)c->train, (long long)c->held_out);
-    printf("model     %lld symbols, %s %lld, %lld x LSTM %lld, %lld parameters\n",
-           (long long)m->config.vocab, m->config.embedding ? "embedding" : "one-hot",
-           (long long)(m->config.embedding ? m->config.embedding : m->config.vocab),
-           (long long)m->config.layers, (long long)m->config.hidden,
-           (long long)nn_params_numel(m->set));
-    printf("training  %lld epochs, windows of %lld x %lld, %s, lr %g, dropout %g, seed %lld\n",
-           (long long)t->epochs, (long long)t->batch, (long long)t->steps,
-           optimizer_names[t->optimizer], t->lr, m->config.dropout, (long long)t->seed);
+/* Which of these the command line names has to be known before the settings they stand for. */
+static bool gather_settings(TrainOptions *o, int argc, char **argv, TensorError *error) {
+    ExampleOption table[OWN_OPTIONS + LM_MAX_SETTINGS];
+    LmSettings *s = &o->settings;
+    LmCheckpoint checkpoint;
+    lm_settings_free(s);
+    if (o->resume && !lm_checkpoint_read(o->out, &checkpoint, s, error)) return false;
+    if (o->resume && (o->preset || o->config))
+        return tensor_error_set(error, "--resume takes its settings from the run: no --preset "
+                                "or --config");
+    if (o->preset && !lm_settings_preset(s, o->preset, error)) return false;
+    if (o->config && !lm_settings_load(s, o->config, error)) return false;
+    LmSettings before = *s;
+    list_train_options(o, table);
+    if (example_options_read(table, argc, argv, error) != EXAMPLE_OPTIONS_OK) return false;
+    drop_replaced(s, &before);
+    return lm_settings_check(s, error);
+}
+
+/* ---- lm train: what it says ---- */
+
+static void describe(const LmRun *run, const DataCorpus *c, const char *text) {
+    const LmSettings *s = &run->settings;
+    const LmConfig *m = &run->model.config;
+    const char *unit = s->unit == DATA_UNIT_CHAR ? "characters" : "words";
+    printf("text      %s: %lld %s to train on, %lld held out", text, (long long)c->train.count,
+           unit, (long long)c->valid.count);
+    if (c->test.count > 0) printf(", %lld to test on", (long long)c->test.count);
+    printf("\nmodel     %lld symbols, %s %lld, %lld x LSTM %lld%s, %lld parameters\n",
+           (long long)m->vocab, m->embedding ? "embedding" : "one-hot",
+           (long long)(m->embedding ? m->embedding : m->vocab), (long long)m->layers,
+           (long long)m->hidden, m->tied ? ", tied" : "",
+           (long long)nn_params_numel(run->model.set));
+    printf("training  %lld epochs, windows of %lld x %lld, %s, lr %g, dropout %g, seed %lld",
+           (long long)s->epochs, (long long)(s->batch * s->workers * lm_process_count()),
+           (long long)s->steps, lm_optimizer_names[s->optimizer], s->lr, m->dropout,
+           (long long)s->seed);
+    if (s->workers * lm_process_count() > 1)
+        printf(", %lld workers", (long long)(s->workers * lm_process_count()));
+    printf("\n");
     fflush(stdout);
 }
 
-typedef struct {
-    const char *folder;
-    LmRun run;
-} Target;
-
-static bool save(void *context, const LmResult *result, TensorError *error) {
-    Target *target = context;
-    return lm_run_save(target->folder, &target->run, result, error);
+static void print_sample(const LmRun *run, TensorError *error, bool *ok) {
+    bool words = run->settings.unit != DATA_UNIT_CHAR;
+    LmGeneration options = LM_GENERATION_DEFAULTS;
+    options.length = words ? SAMPLE_WORDS : SAMPLE_CHARS;
+    options.temperature = words ? 0.8 : 0.5;
+    printf("sample    temperature %g\n\n", options.temperature);
+    *ok = lm_generate(run, &options, stdout, error);
+    printf("\n");
 }
 
 /* What is in the folder now, and text from it: from the saved model, not from the last one. */
@@ -144,14 +144,13 @@ static int finish(const char *folder, const LmResult *result, bool sample) {
     printf("saved     %s, epoch %lld: perplexity %.4f in training",
            absolute ? absolute : folder, (long long)result->epoch, result->perplexity);
     free(absolute);
-    if (result->held_out == result->held_out) printf(", %.4f on held-out text", result->held_out);
+    if (result->valid == result->valid) printf(", %.4f on held-out text", result->valid);
+    if (result->test == result->test) printf(", %.4f on test text", result->test);
     printf("\n");
     if (!sample) return 0;
     LmRun run;
-    LmGeneration options = {.prefix = "", .length = SAMPLE_LENGTH, .temperature = 0.5, .seed = 1};
-    printf("sample    temperature %g\n\n", options.temperature);
-    bool ok = lm_run_load(folder, &run, &error) && lm_generate(&run, &options, stdout, &error);
-    printf("\n");
+    bool ok = lm_run_load(folder, &run, &error);
+    if (ok) print_sample(&run, &error, &ok);
     lm_run_free(&run);
     if (!ok) return refuse(error.message);
     /* Set by `bazel run`: then the program is not on the user's path. */
@@ -161,145 +160,146 @@ static int finish(const char *folder, const LmResult *result, bool sample) {
     return 0;
 }
 
-static int diverged(const char *folder, const LmResult *result) {
+static int diverged(const char *folder, const LmResult *result, const TensorError *why) {
     TensorError error;
-    tensor_error_set(&error, "training diverged, its perplexity is not finite; %s was "
-                     "%s; a smaller --lr or --clip may help", folder,
+    tensor_error_set(&error, "training diverged: %s; %s was %s; a smaller --lr or --clip may help",
+                     why->message, folder,
                      result->epoch > 0 ? "saved before that" : "left as it was");
     refuse(error.message);
     return STATUS_DIVERGED;
 }
 
-static int run_training(const TrainOptions *o, const LmCorpus *corpus, Target *target) {
+/* ---- lm train: doing it ---- */
+
+static int train_run(const TrainOptions *o, LmRun *run, const DataCorpus *corpus) {
     TensorError error;
-    LmResult result;
-    LmTrainJob job = {.model = &target->run.model, .options = &o->training, .ids = corpus->ids,
-                      .count = corpus->train, .held_out = corpus->ids + corpus->train,
-                      .held_out_count = corpus->held_out,
-                      .profile = o->profile ? stderr : NULL, .stop = example_catch_stop(),
-                      .save = save, .context = target};
-    LmTrainStatus status = lm_train(&job, &result, &error);
-    if (status == LM_TRAIN_FAILED) return refuse(error.message);
-    if (status == LM_TRAIN_DIVERGED) return diverged(target->folder, &result);
-    if (status == LM_TRAIN_STOPPED) printf("stopped   by a signal\n");
-    int code = finish(target->folder, &result, status == LM_TRAIN_DONE);
-    return status == LM_TRAIN_STOPPED ? EXAMPLE_SIGNAL + (int)*job.stop : code;
+    LmTrainJob job = {.folder = o->out, .run = run, .corpus = corpus, .resume = o->resume,
+                      .profile = o->profile ? stderr : NULL, .stop = example_catch_stop()};
+    LmTrainStatus status = lm_train(&job, &error);
+    if (lm_process() != 0) return status == LM_TRAIN_DONE ? 0 : EXAMPLE_REFUSED;
+    switch (status) {
+    case LM_TRAIN_FAILED: return refuse(error.message);
+    case LM_TRAIN_DIVERGED: return diverged(o->out, &run->result, &error);
+    case LM_TRAIN_STOPPED:
+        printf("stopped   by a signal; lm train --resume --out %s goes on\n", o->out);
+        finish(o->out, &run->result, false);
+        return EXAMPLE_SIGNAL + (int)*job.stop;
+    case LM_TRAIN_DONE: break;
+    }
+    return finish(o->out, &run->result, true);
 }
 
-static int train(TrainOptions *o) {
+/* A folder with a run that was stopped is not written over by accident. */
+static bool check_folder(const TrainOptions *o, TensorError *error) {
+    LmCheckpoint checkpoint;
+    LmSettings settings = lm_settings_default();
+    TensorError damaged;
+    if (o->overwrite) return true;
+    bool ok = lm_checkpoint_read(o->out, &checkpoint, &settings, &damaged);
+    lm_settings_free(&settings);
+    if (o->resume && ok && !checkpoint.found)
+        return tensor_error_file(error, o->out, -1, "holds no run to go on with");
+    if (o->resume || (ok && (!checkpoint.found || checkpoint.done))) return true;
+    if (!ok) return tensor_error_set(error, "%s; --overwrite begins anew", damaged.message);
+    return tensor_error_file(error, o->out, -1, "holds a run that was stopped in epoch %lld: "
+                             "--resume goes on with it, --overwrite begins anew",
+                             (long long)checkpoint.epoch);
+}
+
+static int train(TrainOptions *o, const char *story_path) {
     TensorError error;
-    LmCorpus corpus;
-    if (!lm_corpus_read(&corpus, &o->corpus, &error)) return refuse(error.message);
-    o->model.vocab = data_vocab_size(corpus.vocab);
-    Target target = {o->out, {.vocab = corpus.vocab, .clean = o->corpus.clean,
-                              .training = o->training}};
-    LmModel *model = &target.run.model;
+    DataCorpus corpus = {0};
+    LmRun run = {0};
+    const char *text = lm_texts_name(&o->settings, story_path);
     int status;
-    if (check_length(&corpus, o, &error) &&
-        lm_model_init(model, &o->model, (uint64_t)o->training.seed, &error) &&
-        lm_run_prepare(o->out, &error)) {
-        describe(o, &corpus, model);
-        status = run_training(o, &corpus, &target);
+    bool ok = lm_run_prepare(o->out, &error) && check_folder(o, &error) &&
+              lm_texts_read(&o->settings, story_path, &corpus, &error);
+    run.settings = o->settings;
+    run.vocab = corpus.vocab;
+    uint64_t seed = (uint64_t)o->settings.seed;
+    if (ok && lm_model_init(&run.model, &o->settings.model, seed, &error)) {
+        if (lm_process() == 0) describe(&run, &corpus, text);
+        status = train_run(o, &run, &corpus);
     } else {
         status = refuse(error.message);
     }
-    lm_model_free(model);
-    lm_corpus_free(&corpus);
+    lm_model_free(&run.model);
+    data_corpus_free(&corpus);
     return status;
 }
 
 static int train_command(int argc, char **argv, const char *story_path) {
-    TrainOptions o = train_defaults;
-    ExampleOption table[TRAIN_OPTIONS + 1] = {{0}};
+    TrainOptions o = {.settings = lm_settings_default(), .out = default_run};
+    ExampleOption table[OWN_OPTIONS + LM_MAX_SETTINGS];
     TensorError error;
     list_train_options(&o, table);
     switch (example_options_read(table, argc, argv, &error)) {
     case EXAMPLE_OPTIONS_WRONG: return refuse(error.message);
-    case EXAMPLE_OPTIONS_HELP:
-        o = train_defaults;
-        train_help(table);
-        return 0;
+    case EXAMPLE_OPTIONS_HELP: train_help(); return 0;
     case EXAMPLE_OPTIONS_OK: break;
     }
-    if (!o.corpus.path) o.corpus.path = story_path;
-    if (!o.corpus.path) return refuse("the story that ships with lm is missing: name a --text");
-    return train(&o);
+    bool ok = gather_settings(&o, argc, argv, &error);
+    int status = !ok ? refuse(error.message) : 0;
+    if (ok && o.write_config && !lm_settings_save(&o.settings, o.write_config, &error))
+        status = refuse(error.message);
+    if (ok && !o.write_config) status = train(&o, story_path);
+    lm_settings_free(&o.settings);
+    return status;
 }
 
-/* ---- lm generate ---- */
-
-static const LmGeneration generate_defaults = {.prefix = "", .length = SAMPLE_LENGTH,
-                                               .temperature = 0.8, .seed = 1};
-
-static void generate_help(const ExampleOption *table) {
-    fputs("usage: lm generate [OPTION VALUE]...\n\n"
-          "Writes text with a trained model, character by character.\n\n", stdout);
-    example_options_help(table, stdout);
-    fputs("\nexample:\n"
-          "  lm generate --run book-run --prefix \"Once upon a time\" --length 500\n", stdout);
-}
-
-static int generate(const char *folder, const LmGeneration *options) {
-    TensorError error;
-    LmRun run;
-    if (!lm_run_load(folder, &run, &error)) return refuse(error.message);
-    bool ok = lm_generate(&run, options, stdout, &error);
-    lm_run_free(&run);
-    if (!ok) return refuse(error.message);
-    putchar('\n');
-    return 0;
-}
-
-static int generate_command(int argc, char **argv) {
-    LmGeneration o = generate_defaults;
-    const char *folder = default_run;
-    TensorError error;
-    const ExampleOption table[] = {
-        {"run", "DIR", "run folder of a trained model", EXAMPLE_OPTION_TEXT, .variable = &folder},
-        {"prefix", "TEXT", "beginning of the text", EXAMPLE_OPTION_TEXT, .variable = &o.prefix},
-        {"length", "N", "number of characters after it",
-         EXAMPLE_OPTION_INT, &o.length, .max = 9e15},
-        {"temperature", "X", "below 1 more careful, above 1 wilder; 0: the most likely character",
-         EXAMPLE_OPTION_REAL, &o.temperature, .max = 1e300},
-        {"seed", "N", "another number, another text", EXAMPLE_OPTION_INT, &o.seed, .max = 9e15},
-        {0},
-    };
-    switch (example_options_read(table, argc, argv, &error)) {
-    case EXAMPLE_OPTIONS_WRONG: return refuse(error.message);
-    case EXAMPLE_OPTIONS_HELP:
-        o = generate_defaults;
-        folder = default_run;
-        generate_help(table);
-        return 0;
-    case EXAMPLE_OPTIONS_OK: break;
-    }
-    return generate(folder, &o);
+/* lm without a command: goes on with a default run that was stopped. */
+static int default_command(const char *story_path) {
+    LmCheckpoint checkpoint;
+    LmSettings settings = lm_settings_default();
+    char *resume[] = {"train", "--resume", NULL};
+    bool found = lm_checkpoint_read(default_run, &checkpoint, &settings, NULL) &&
+                 checkpoint.found && !checkpoint.done && !settings.text && !settings.data;
+    lm_settings_free(&settings);
+    return train_command(found ? 2 : 1, resume, story_path);
 }
 
 /* ---- lm ---- */
 
+typedef struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} Command;
+
+static const Command commands[] = {
+    {"generate", lm_generate_command, "write text with a trained model"},
+    {"score", lm_score_command, "perplexity and bits per character of a text"},
+    {"inspect", lm_inspect_command, "what is in a run folder"},
+    {"trace", lm_trace_command, "gates and cell state of every step, as a picture"},
+    {"plot", lm_plot_command, "the course of one or several trainings, as a picture"},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
 static int help(void) {
-    fputs("usage: lm                    train on a short story, about a minute\n"
-          "       lm train [...]        train on a text of yours\n"
-          "       lm generate [...]     write text with a trained model\n"
-          "       lm train --help, lm generate --help: all options, with defaults\n\n"
-          "A character language model: an LSTM that learns to tell the next character of a\n"
-          "text. It is saved in a run folder (default lm-run): model.safetensors, vocab.json\n"
-          "and config.json. Relative paths start where you stand.\n\n"
+    fputs("usage: lm                 train on a short story, about half a minute\n"
+          "       lm train [...]     train on a text of yours\n", stdout);
+    for (int i = 0; i < COMMANDS; i++)
+        printf("       lm %-8s [...]  %s\n", commands[i].name, commands[i].help);
+    fputs("       lm COMMAND --help: all options, with defaults\n\n"
+          "A language model: an LSTM that learns to tell the next character or word of a text.\n"
+          "It is saved in a run folder (default lm-run): model.safetensors, vocab.json and\n"
+          "config.json are the model, checkpoint.safetensors is what training needs to go on,\n"
+          "log.csv and log.jsonl are its course. Relative paths start where you stand.\n\n"
           "example:\n"
           "  lm train --text book.txt --out book-run\n"
-          "  lm generate --run book-run --prefix \"Once upon a time\"\n", stdout);
+          "  lm generate --run book-run --prefix \"Once upon a time\"\n"
+          "  lm plot book-run\n", stdout);
     return 0;
 }
 
 static int command(int argc, char **argv, const char *story_path) {
-    const char *name = argc > 1 ? argv[1] : "train";
+    const char *name = argc > 1 ? argv[1] : NULL;
+    if (!name) return default_command(story_path);
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         return help();
-    /* The command's options follow its name. */
-    int skip = argc > 1 ? 1 : 0;
-    if (strcmp(name, "train") == 0) return train_command(argc - skip, argv + skip, story_path);
-    if (strcmp(name, "generate") == 0) return generate_command(argc - skip, argv + skip);
+    if (strcmp(name, "train") == 0) return train_command(argc - 1, argv + 1, story_path);
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
     TensorError error;
     tensor_error_set(&error, "unknown command %s; see lm --help", name);
     return refuse(error.message);
@@ -307,9 +307,11 @@ static int command(int argc, char **argv, const char *story_path) {
 
 int main(int argc, char **argv) {
     TensorError error;
+    if (!lm_processes_start(&argc, &argv, &error)) return refuse(error.message);
     char *story_path = example_files_find(argv[0], story);
     int status =
         example_files_enter(&error) ? command(argc, argv, story_path) : refuse(error.message);
     free(story_path);
+    lm_processes_end();
     return example_end("lm", status);
 }

@@ -13,7 +13,7 @@
 #include "nn/state_dict.h"
 
 static const char format_name[] = "unroll-lm";
-enum { FORMAT_VERSION = 2, MAX_CONFIG_BYTES = 1 << 20, MAX_VOCAB = 1 << 28, DIGEST_SIZE = 17 };
+enum { FORMAT_VERSION = 2, MAX_VOCAB = 1 << 28, DIGEST_SIZE = 17 };
 
 bool lm_run_path(const char *folder, const char *name, char path[PATH_MAX], TensorError *error) {
     if (!*folder) return tensor_error_set(error, "the name of the run folder is empty");
@@ -85,21 +85,6 @@ static json_t *describe(const LmRun *run) {
     return NULL;
 }
 
-static bool save_config(const char *path, const LmRun *run, TensorError *error) {
-    json_t *j = describe(run);
-    char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(j);
-    if (!text) return tensor_error_errno(error, path, ENOMEM);
-    TensorFileWriter w;
-    bool ok = tensor_file_begin(&w, path, error);
-    if (ok) {
-        fprintf(w.stream, "%s\n", text);
-        ok = tensor_file_commit(&w, error);
-    }
-    free(text);
-    return ok;
-}
-
 bool lm_run_save(const char *folder, const LmRun *run, TensorError *error) {
     char path[PATH_MAX], digest[DIGEST_SIZE];
     vocab_digest(run->vocab, digest);
@@ -109,7 +94,7 @@ bool lm_run_save(const char *folder, const LmRun *run, TensorError *error) {
            nn_save(run->model.set, path, 2, metadata, error) &&
            lm_run_path(folder, "vocab.json", path, error) &&
            data_vocab_save(run->vocab, path, error) &&
-           lm_run_path(folder, "config.json", path, error) && save_config(path, run, error);
+           lm_run_path(folder, "config.json", path, error) && lm_json_save(describe(run), path, error);
 }
 
 /* ---- config.json: reading ---- */
@@ -149,14 +134,8 @@ static bool unpack_config(json_t *j, const char *path, LmRun *run, TensorError *
 }
 
 static bool load_config(const char *path, LmRun *run, TensorError *error) {
-    size_t size;
-    char *text = tensor_file_read(path, MAX_CONFIG_BYTES, &size, error);
-    if (!text) return false;
-    json_error_t why;
-    json_t *j = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
-    free(text);
-    if (!j) return tensor_error_file(error, path, why.position, "%s", why.text);
-    bool ok = unpack_config(j, path, run, error);
+    json_t *j = lm_json_load(path, error);
+    bool ok = j && unpack_config(j, path, run, error);
     json_decref(j);
     return ok;
 }

@@ -1,9 +1,8 @@
 /* settings.c -- see settings.h. */
 #include "settings.h"
 
+#include <stdlib.h>
 #include <string.h>
-
-#include "data/dataset.h"
 
 /* ---- defaults and presets ---- */
 
@@ -145,7 +144,7 @@ bool lm_settings_preset(LmSettings *s, const char *name, TensorError *error) {
 
 static const char *const unit_names[] = {"char", "word", "raw-word", "auto", NULL};
 static const char *const reduction_names[] = {"token", "row", NULL};
-static const char *const optimizer_names[] = {"sgd",     "asgd",    "adam",     "adamw",
+const char *const lm_optimizer_names[] = {"sgd",     "asgd",    "adam",     "adamw",
                                               "rmsprop", "adagrad", "adadelta", NULL};
 static const char *const schedule_names[] = {"constant", "exponential", "step",      "plateau",
                                              "cosine",   "linear",      "one-cycle", NULL};
@@ -155,11 +154,13 @@ static const char *const schedule_names[] = {"constant", "exponential", "step", 
 #define REAL EXAMPLE_OPTION_REAL
 #define CHOICE EXAMPLE_OPTION_CHOICE
 #define FLAG EXAMPLE_OPTION_FLAG
+#define HEADING(text) {"", NULL, text, EXAMPLE_OPTION_HEADING, NULL}
 
 static const double large = 1 << 20, huge = 9e15;
 
 static ExampleOption *list_text(LmSettings *s, ExampleOption *o) {
     const ExampleOption list[] = {
+        HEADING("the text"),
         {"data", "NAME", "timemachine, ptb, wikitext2 or tinyshakespeare", TEXT, &s->data},
         {"text", "FILE", "text to learn, UTF-8, or a folder of .txt files", TEXT, &s->text},
         {"valid-text", "FILE", "text to validate on", TEXT, &s->valid_text},
@@ -185,6 +186,7 @@ static ExampleOption *list_text(LmSettings *s, ExampleOption *o) {
 
 static ExampleOption *list_model(LmConfig *m, ExampleOption *o) {
     const ExampleOption list[] = {
+        HEADING("the network"),
         {"embedding", "E", "size of the vectors of tokens; 0: one-hot vectors",
          INT, &m->embedding, .max = large},
         {"hidden", "H", "size of an LSTM layer", INT, &m->hidden, .min = 1, .max = large},
@@ -214,6 +216,7 @@ static ExampleOption *list_model(LmConfig *m, ExampleOption *o) {
 
 static ExampleOption *list_steps(LmSettings *s, ExampleOption *o) {
     const ExampleOption list[] = {
+        HEADING("the steps"),
         {"batch", "B", "rows of text read side by side, of each worker",
          INT, &s->batch, .min = 1, .max = large},
         {"steps", "T", "tokens of a window, through which gradients flow",
@@ -247,8 +250,9 @@ static ExampleOption *list_steps(LmSettings *s, ExampleOption *o) {
 
 static ExampleOption *list_optimizer(LmSettings *s, ExampleOption *o) {
     const ExampleOption list[] = {
+        HEADING("the learning rate"),
         {"optimizer", "NAME", "sgd, asgd, adam, adamw, rmsprop, adagrad or adadelta",
-         CHOICE, &s->optimizer, .choices = optimizer_names},
+         CHOICE, &s->optimizer, .choices = lm_optimizer_names},
         {"lr", "RATE", "learning rate", REAL, &s->lr, .max = 1e6, .above_min = true},
         {"momentum", "M", "of sgd and rmsprop", REAL, &s->momentum, .max = 1, .below_max = true},
         {"weight-decay", "X", "pull of all parameters to 0", REAL, &s->weight_decay, .max = 1e6},
@@ -285,6 +289,8 @@ static json_t *value_json(const ExampleOption *o) {
     case EXAMPLE_OPTION_ON:
     case EXAMPLE_OPTION_FLAG: return json_boolean(*(bool *)o->variable);
     case EXAMPLE_OPTION_OFF: return json_boolean(!*(bool *)o->variable);
+    case EXAMPLE_OPTION_HEADING:
+    case EXAMPLE_OPTION_WORDS:
     case EXAMPLE_OPTION_TEXT: break;
     }
     const char *text = *(const char **)o->variable;
@@ -298,7 +304,8 @@ json_t *lm_settings_json(const LmSettings *s) {
     json_t *object = json_object();
     bool ok = object;
     for (const ExampleOption *o = table; ok && o->name; o++)
-        ok = json_object_set_new(object, o->name, value_json(o)) == 0;
+        if (o->kind != EXAMPLE_OPTION_HEADING)
+            ok = json_object_set_new(object, o->name, value_json(o)) == 0;
     if (ok) return object;
     json_decref(object);
     return NULL;
@@ -338,6 +345,8 @@ static bool set_value(LmSettings *s, const ExampleOption *o, json_t *value, Tens
         return tensor_error_set(error, "%s: must be a text or null", o->name);
     case EXAMPLE_OPTION_ON:
     case EXAMPLE_OPTION_FLAG:
+    case EXAMPLE_OPTION_HEADING:
+    case EXAMPLE_OPTION_WORDS:
     case EXAMPLE_OPTION_OFF: break;
     }
     if (!json_is_boolean(value))
@@ -357,11 +366,56 @@ bool lm_settings_from_json(LmSettings *s, const json_t *object, const char *wher
     json_object_foreach((json_t *)object, key, value) {
         const ExampleOption *o = table;
         while (o->name && strcmp(o->name, key) != 0) o++;
-        if (!o->name) return tensor_error_file(error, where, -1, "%s: no such setting", key);
+        if (!o->name || o->kind == EXAMPLE_OPTION_HEADING)
+            return tensor_error_file(error, where, -1, "%s: no such setting", key);
         if (!set_value(s, o, value, &why))
             return tensor_error_file(error, where, -1, "%s", why.message);
     }
     return true;
+}
+
+enum { MAX_CONFIG_BYTES = 1 << 20 };
+
+bool lm_json_save(json_t *value, const char *path, TensorError *error) {
+    TensorFileWriter w;
+    char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(value);
+    bool ok = text ? tensor_file_begin(&w, path, error)
+                   : tensor_error_file(error, path, -1, "out of memory");
+    if (ok) {
+        fprintf(w.stream, "%s\n", text);
+        ok = tensor_file_commit(&w, error);
+    }
+    free(text);
+    return ok;
+}
+
+json_t *lm_json_load(const char *path, TensorError *error) {
+    size_t size;
+    json_error_t why;
+    char *text = tensor_file_read(path, MAX_CONFIG_BYTES, &size, error);
+    if (!text) return NULL;
+    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    free(text);
+    if (!value) tensor_error_file(error, path, why.position, "%s", why.text);
+    if (!value || json_is_object(value)) return value;
+    tensor_error_file(error, path, -1, "is no JSON object");
+    json_decref(value);
+    return NULL;
+}
+
+bool lm_settings_save(const LmSettings *s, const char *path, TensorError *error) {
+    return lm_json_save(lm_settings_json(s), path, error);
+}
+
+/* A run's config.json can be given, too. */
+bool lm_settings_load(LmSettings *s, const char *path, TensorError *error) {
+    json_t *file = lm_json_load(path, error);
+    if (!file) return false;
+    const json_t *settings = json_object_get(file, "settings");
+    bool ok = lm_settings_from_json(s, settings ? settings : file, path, error);
+    json_decref(file);
+    return ok;
 }
 
 /* ---- what does not fit ---- */
@@ -373,7 +427,7 @@ bool lm_settings_check(const LmSettings *s, TensorError *error) {
     if (!s->text && (s->valid_text || s->test_text))
         return tensor_error_set(error, "--valid-text and --test-text go with --text");
     if (s->momentum > 0 && !momentum)
-        return tensor_error_set(error, "--momentum: %s has none", optimizer_names[s->optimizer]);
+        return tensor_error_set(error, "--momentum: %s has none", lm_optimizer_names[s->optimizer]);
     if (s->nonmonotone > 0 && s->optimizer != LM_ASGD)
         return tensor_error_set(error, "--nonmonotone: only asgd averages");
     if (s->warmup > 0 && s->schedule == LM_PLATEAU)

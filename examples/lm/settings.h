@@ -82,7 +82,8 @@ void lm_settings_free(LmSettings *s);
 /* Those of a preset: rnnlm, better_rnnlm, ptb-small, ptb-medium, awd, char.
  * Fails (false): no such preset. */
 bool lm_settings_preset(LmSettings *s, const char *name, TensorError *error);
-extern const char *const lm_preset_names[];
+
+extern const char *const lm_optimizer_names[]; /* of LmOptimizer, in a list that ends with NULL */
 
 enum { LM_MAX_SETTINGS = 80 };
 /* The table of s, ended by an entry without a name. */
@@ -95,6 +96,13 @@ json_t *lm_settings_json(const LmSettings *s);
  * or out of range. */
 bool lm_settings_from_json(LmSettings *s, const json_t *object, const char *where,
                            TensorError *error);
+/* The same with files.   Fail (false): the file cannot be read or written, or is no such JSON. */
+bool lm_settings_save(const LmSettings *s, const char *path, TensorError *error);
+bool lm_settings_load(LmSettings *s, const char *path, TensorError *error);
+/* Writes a JSON value as a file, whole or not at all; takes it over, NULL is `out of memory`. */
+bool lm_json_save(json_t *value, const char *path, TensorError *error);
+/* Reads such a file; NULL: it cannot be read, or is no JSON object (with its place). */
+json_t *lm_json_load(const char *path, TensorError *error);
 /* Settings that do not fit each other.  Fails (false): one line that names the options. */
 bool lm_settings_check(const LmSettings *s, TensorError *error);
 

@@ -156,7 +156,8 @@ static bool write_row(LmTrainer *r, double valid, TensorError *error) {
     LmLogRow row = {.epoch = p->epoch, .step = p->updates, .tokens = p->tokens, .seconds = now,
                     .loss = loss, .perplexity = exp(loss), .valid_perplexity = valid,
                     .lr = optim_lr(r->optim), .grad_norm = m->norm / m->updates,
-                    .tokens_per_second = r->progress.tokens_per_second};
+                    .tokens_per_second = m->tokens / (now - r->row_started)};
+    r->row_started = now;
     *m = (LmMeans){0};
     return lm_log_write(&r->log, &row, error);
 }
@@ -248,7 +249,7 @@ static LmTrainStatus train_epochs(LmTrainer *r, TensorError *error) {
     LmTrainStatus status = LM_TRAIN_DONE;
     while (status == LM_TRAIN_DONE && r->place.epoch <= r->settings->epochs && !r->place.ended)
         status = train_epoch(r, error);
-    example_progress_clear(&r->progress);
+    if (lm_process() == 0) example_progress_end(&r->progress);
     if (status != LM_TRAIN_STOPPED) return status;
     /* A folder that was stopped early can be used, too. */
     bool ok = r->place.result.epoch > 0 || save_model(r, NAN, error);
@@ -329,7 +330,9 @@ static void start_progress(LmTrainer *r) {
     p->window = r->place.position;
     p->windows = r->stream.row_length;
     p->tokens = r->place.tokens;
+    example_progress_resume(p);
     r->saved = r->started = example_seconds();
+    r->row_started = r->place.seconds;
 }
 
 static bool trainer_init(LmTrainer *r, const LmTrainJob *job, TensorError *error) {

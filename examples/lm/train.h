@@ -36,6 +36,18 @@ typedef enum { LM_TRAIN_DONE, LM_TRAIN_STOPPED, LM_TRAIN_DIVERGED, LM_TRAIN_FAIL
  * checkpoint is missing, damaged, or of another text or network; the profile cannot be written. */
 LmTrainStatus lm_train(const LmTrainJob *job, TensorError *error);
 
+/* What a folder's checkpoint.safetensors says. */
+typedef struct {
+    bool found; /* there is one */
+    int64_t epoch, step;
+    bool done;  /* by its own settings nothing is left to train */
+} LmCheckpoint;
+
+/* *settings becomes the checkpoint's, where there is one; free it.
+ * Fails (false): it is damaged. */
+bool lm_checkpoint_read(const char *folder, LmCheckpoint *checkpoint, LmSettings *settings,
+                        TensorError *error);
+
 /* Perplexity of predicting ids[1..count-1], read in `rows` rows (fewer where the text is short) that
  * each start from a state of zeros; 1: one row from the first token to the last.
  * Fails (NaN): fewer than 2 ids; out of memory. */

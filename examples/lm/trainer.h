@@ -47,6 +47,7 @@ typedef struct {
     LmPlace place;
     LmLog log;
     ExampleProgress progress;
+    double row_started; /* place.seconds at the last row of the log */
     double started;     /* seconds, on the clock: place.seconds counts from there */
     double saved;       /* seconds, on the clock: of the last checkpoint */
     bool wrote_model;   /* in this run */

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "optim/checkpoint.h"
 #include "processes.h"
@@ -118,12 +119,15 @@ static bool read_place(LmTrainer *r, const TensorSafetensors *file, const char *
            nn_checkpoint_read_reals(file, path, "train.valid", p->history, p->valid, error);
 }
 
+static bool check_format(const TensorSafetensors *file, const char *path, TensorError *error) {
+    const char *format = tensor_safetensors_metadata(file, "format");
+    return (format && strcmp(format, format_name) == 0) ||
+           tensor_error_file(error, path, -1, "is no checkpoint of this program");
+}
+
 static bool read_all(LmTrainer *r, const TensorSafetensors *file, const char *path,
                      TensorError *error) {
-    const char *format = tensor_safetensors_metadata(file, "format");
-    if (!format || strcmp(format, format_name) != 0)
-        return tensor_error_file(error, path, -1, "is no checkpoint of this program");
-    return read_place(r, file, path, error) &&
+    return check_format(file, path, error) && read_place(r, file, path, error) &&
            nn_checkpoint_read_params(file, path, "model", r->model->set, error) &&
            optim_checkpoint_read(file, path, "optim", r->optim, error) &&
            lm_workers_read_state(r->workers, file, path, "state", error) &&
@@ -139,4 +143,39 @@ bool lm_trainer_load(LmTrainer *r, TensorError *error) {
     bool ok = read_all(r, file, path, error);
     tensor_safetensors_close(file);
     return ok;
+}
+
+/* ---- from outside ---- */
+
+static bool read_settings(const TensorSafetensors *file, const char *path, LmSettings *s,
+                          TensorError *error) {
+    const char *text = tensor_safetensors_metadata(file, "settings");
+    json_error_t why;
+    json_t *j = text ? json_loads(text, JSON_REJECT_DUPLICATES, &why) : NULL;
+    bool ok = json_is_object(j) ? lm_settings_from_json(s, j, path, error)
+                                : tensor_error_file(error, path, -1, "has no settings");
+    json_decref(j);
+    return ok;
+}
+
+static bool read_outside(const char *path, LmCheckpoint *c, LmSettings *s, TensorError *error) {
+    TensorSafetensors *file;
+    int64_t ints[INTS] = {0};
+    if (!tensor_safetensors_open(path, &file, error)) return false;
+    bool ok = check_format(file, path, error) && read_settings(file, path, s, error) &&
+              nn_checkpoint_read_ints(file, path, "train.ints", INTS, ints, error);
+    LmPlace p = {0};
+    set_place(&p, ints, (double[REALS]){0});
+    *c = (LmCheckpoint){true, p.epoch, p.step, p.ended || p.epoch > s->epochs};
+    tensor_safetensors_close(file);
+    return ok;
+}
+
+bool lm_checkpoint_read(const char *folder, LmCheckpoint *checkpoint, LmSettings *settings,
+                        TensorError *error) {
+    char path[PATH_MAX];
+    *checkpoint = (LmCheckpoint){0};
+    if (!lm_run_path(folder, file_name, path, error)) return false;
+    if (access(path, F_OK) != 0) return true;
+    return read_outside(path, checkpoint, settings, error);
 }

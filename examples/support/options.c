@@ -66,6 +66,7 @@ bool example_option_set(const ExampleOption *o, const char *text, TensorError *e
     case EXAMPLE_OPTION_FLAG: *(bool *)o->variable = true; return true;
     case EXAMPLE_OPTION_OFF: *(bool *)o->variable = false; return true;
     case EXAMPLE_OPTION_TEXT:
+    case EXAMPLE_OPTION_HEADING:
     case EXAMPLE_OPTION_WORDS: break;
     }
     *(const char **)o->variable = text;
@@ -102,7 +103,8 @@ static void name_options(const ExampleOption *table, Names *names) {
     struct option *next = names->list;
     *next++ = (struct option){"help", no_argument, NULL, HELP};
     for (int i = 0; i < EXAMPLE_MAX_OPTIONS && table[i].name; i++) {
-        if (table[i].kind == EXAMPLE_OPTION_WORDS) continue;
+        if (table[i].kind == EXAMPLE_OPTION_WORDS || table[i].kind == EXAMPLE_OPTION_HEADING)
+            continue;
         *next++ = (struct option){table[i].name,
                                   table[i].value ? required_argument : no_argument, NULL,
                                   FIRST + i};
@@ -157,6 +159,10 @@ static void write_default(const ExampleOption *o, FILE *out) {
 void example_options_help(const ExampleOption *table, FILE *out) {
     for (const ExampleOption *o = table; o->name; o++) {
         char left[64];
+        if (o->kind == EXAMPLE_OPTION_HEADING) {
+            fprintf(out, "%s:\n", o->help);
+            continue;
+        }
         bool words = o->kind == EXAMPLE_OPTION_WORDS;
         const char *dashes = words ? "" : o->kind == EXAMPLE_OPTION_FLAG ? "--[no-]" : "--";
         snprintf(left, sizeof left, "%s%s%s %s", dashes, o->name,
