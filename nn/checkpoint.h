@@ -8,21 +8,30 @@
  *     nn_checkpoint_add_params(c, "model", set);
  *     optim_checkpoint_add(opt, c, "optim");                (optim/checkpoint.h)
  *     nn_checkpoint_add_state(c, "state", state);
- *     nn_checkpoint_add(c, "train.step", &step);
+ *     nn_checkpoint_add_ints(c, "train.step", 1, &step);
  *     nn_checkpoint_add_text(c, "config", json);
  *     bool ok = nn_checkpoint_write(c, "last.safetensors", &error);
  *     nn_checkpoint_free(c);
  *
- * Errors of collecting (a name given twice, out of memory) stick to the checkpoint and are told
- * by nn_checkpoint_write.  Reading goes by part, from a file opened once:
+ * Errors of collecting stick to the checkpoint: the first is told by nn_checkpoint_write.
+ * Reading goes by part, from a file opened once:
  *
  *     TensorSafetensors *file;
- *     bool ok = tensor_safetensors_open("last.safetensors", &file, &error) &&
- *               nn_checkpoint_read_params(file, "model", set, &error) &&
- *               optim_checkpoint_read(file, "optim", opt, &error) &&
- *               nn_checkpoint_read_state(file, "state", state, &error) && ...
+ *     bool ok = tensor_safetensors_open(path, &file, &error) &&
+ *               nn_checkpoint_read_params(file, path, "model", set, &error) &&
+ *               optim_checkpoint_read(file, path, "optim", opt, &error) &&
+ *               nn_checkpoint_read_state(file, path, "state", state, &error) &&
+ *               nn_checkpoint_read_ints(file, path, "train.step", 1, &step, &error);
+ *     const char *json = ok ? tensor_safetensors_metadata(file, "config") : NULL;
+ *     ...
+ *     tensor_safetensors_close(file);
  *
- * Each part is taken over as a whole or not at all, and gives back every bit. */
+ * Each part is taken over as a whole or not at all, and gives back every bit.  A checkpoint is
+ * made between two steps: gradients are no part of it.
+ *
+ * A part's tensors have the names PREFIX.NAME, and no others stand below its prefix.  With the
+ * prefix "" they have the name alone, and the part is the whole file (texts may stand beside
+ * it): that is the file of nn_save. */
 #ifndef NN_CHECKPOINT_H
 #define NN_CHECKPOINT_H
 #include "nn/param.h"
@@ -42,7 +51,7 @@ typedef struct NnCheckpoint NnCheckpoint;
 NnCheckpoint *nn_checkpoint_new(void);
 void nn_checkpoint_free(NnCheckpoint *c); /* NULL is allowed */
 
-/* The tensor under this name.  Its memory stays the caller's and is read by the write. */
+/* The tensor under this name (copied).  Its memory stays the caller's and is read by the write. */
 void nn_checkpoint_add(NnCheckpoint *c, const char *name, const Tensor *value);
 /* The same, copied now: for values that change or end before the write. */
 void nn_checkpoint_add_copy(NnCheckpoint *c, const char *name, const Tensor *value);
@@ -51,31 +60,53 @@ void nn_checkpoint_add_reals(NnCheckpoint *c, const char *name, int64_t n, const
 void nn_checkpoint_add_ints(NnCheckpoint *c, const char *name, int64_t n, const int64_t *x);
 /* A text (UTF-8) in the file's metadata; copied. */
 void nn_checkpoint_add_text(NnCheckpoint *c, const char *key, const char *text);
-/* All parameters and buffers of the set, under PREFIX.NAME. */
+/* All parameters and buffers of the set, in the memory of the set.  Fails also: the set has an
+ * error. */
 void nn_checkpoint_add_params(NnCheckpoint *c, const char *prefix, const NnParamSet *set);
-/* All tensors of the state, under PREFIX.NAME. */
+/* All tensors of the state, in its memory.  Fails also: state is NULL. */
 void nn_checkpoint_add_state(NnCheckpoint *c, const char *prefix, const NnState *state);
 
-/* Fails (false, the old file untouched): an error of collecting; tensor_safetensors_write's. */
+/* Fails (false, the old file untouched): an error of collecting; a name or key given twice;
+ * whatever else tensor_safetensors_write refuses. */
 bool nn_checkpoint_write(NnCheckpoint *c, const char *path, TensorError *error);
 
 /* ---- reading ----
- * `path` is what messages name.  All fail (false, nothing changed) when a tensor is missing, or
- * has another dtype or shape; the message has the path, the tensor's name and the reason. */
+ * `path` is what messages call the file.  All fail (false, nothing changed) when a tensor is
+ * missing or has another dtype or shape, and when out of memory; the message is one line with the
+ * path, the tensor's name and the reason. */
 
 /* Values of all parameters and buffers of the set, and their versions.  Fails also: PREFIX. has
- * tensors that the set has not. */
+ * tensors that the set has not; the set has an error. */
 bool nn_checkpoint_read_params(const TensorSafetensors *file, const char *path,
                                const char *prefix, NnParamSet *set, TensorError *error);
 /* Every tensor below the prefix becomes one of the state, which has no others then; its dtype
- * must be the state's. */
+ * must be the state's.  Fails also: state is NULL. */
 bool nn_checkpoint_read_state(const TensorSafetensors *file, const char *path, const char *prefix,
                               NnState *state, TensorError *error);
+/* Into the memory of value, whose dtype and shape the tensor must have. */
+bool nn_checkpoint_read(const TensorSafetensors *file, const char *path, const char *name,
+                        const Tensor *value, TensorError *error);
 /* n numbers. */
 bool nn_checkpoint_read_reals(const TensorSafetensors *file, const char *path, const char *name,
                               int64_t n, double *x, TensorError *error);
 bool nn_checkpoint_read_ints(const TensorSafetensors *file, const char *path, const char *name,
                              int64_t n, int64_t *x, TensorError *error);
+
+/* ---- for parts of one's own ---- */
+
+/* Records an error of the caller's own; only the first is kept. */
+void nn_checkpoint_fail(NnCheckpoint *c, const char *format, ...) AG_PRINTF(2, 3);
+/* The name of something below a prefix, in the arena's memory: PREFIX.NAME, or NAME where the
+ * prefix is "".  NULL when out of memory. */
+char *nn_checkpoint_name(TensorArena *a, const char *prefix, const char *name_format, ...)
+    AG_PRINTF(3, 4);
+/* NAME, where the whole name is PREFIX.NAME; NULL where it is not below the prefix. */
+const char *nn_checkpoint_below(const char *prefix, const char *name);
+/* A view of the tensor, valid until the file is closed: for values that are to be checked before
+ * they are taken over.  Fails (false, *view nil): no such tensor, or another dtype or shape. */
+bool nn_checkpoint_view(const TensorSafetensors *file, const char *path, const char *name,
+                        TensorDtype dtype, int ndim, const int64_t *shape, Tensor *view,
+                        TensorError *error);
 
 #ifdef __cplusplus
 }

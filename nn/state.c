@@ -4,19 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/state_entries.h"
 #include "tensor/kernels.h"
-
-typedef struct Entry {
-    const char *name;
-    Tensor value;
-    struct Entry *next;
-} Entry;
-
-struct NnState {
-    TensorArena *arena;
-    TensorDtype dtype;
-    Entry *first;
-};
 
 NnState *nn_state_new(TensorDtype dtype) {
     NnState *st = calloc(1, sizeof *st);
@@ -36,30 +25,38 @@ void nn_state_free(NnState *st) {
     free(st);
 }
 
-static Entry *find(const NnState *st, const char *name) {
-    for (Entry *e = st->first; e; e = e->next)
+static NnStateEntry *find(const NnState *st, const char *name) {
+    for (NnStateEntry *e = st->first; e; e = e->next)
         if (strcmp(e->name, name) == 0) return e;
     return NULL;
 }
 
-/* A new tensor of zeros, or NULL with the tape's error. */
-static Entry *add(NnState *st, AgTape *t, const char *name, int ndim, const int64_t *shape) {
+NnStateEntry *nn_state_append(NnState *st, const char *name, int ndim, const int64_t *shape) {
     size_t size = strlen(name) + 1;
-    Entry *e = tensor_arena_alloc(st->arena, sizeof *e);
+    NnStateEntry *e = tensor_arena_alloc(st->arena, sizeof *e);
     char *copy = tensor_arena_alloc(st->arena, size);
     Tensor value = tensor_new(st->arena, st->dtype, ndim, shape);
-    if (!e || !copy || tensor_is_nil(&value)) {
-        ag_fail(t, "state %s: no such shape, or out of memory", name);
-        return NULL;
-    }
+    if (!e || !copy || tensor_is_nil(&value)) return NULL;
     memcpy(copy, name, size);
-    tensor_fill(&value, 0);
-    *e = (Entry){copy, value, st->first};
-    return st->first = e;
+    *e = (NnStateEntry){copy, value, NULL};
+    NnStateEntry **end = &st->first;
+    while (*end) end = &(*end)->next;
+    return *end = e;
+}
+
+/* A new tensor of zeros, or NULL with the tape's error. */
+static NnStateEntry *add(NnState *st, AgTape *t, const char *name, int ndim,
+                         const int64_t *shape) {
+    NnStateEntry *e = nn_state_append(st, name, ndim, shape);
+    if (e)
+        tensor_fill(&e->value, 0);
+    else
+        ag_fail(t, "state %s: no such shape, or out of memory", name);
+    return e;
 }
 
 /* True if `e` is what x stands for; else the tape's error. */
-static bool fits(AgTape *t, const Entry *e, const Tensor *x) {
+static bool fits(AgTape *t, const NnStateEntry *e, const Tensor *x) {
     if (e->value.dtype == x->dtype && tensor_same_shape(&e->value, x)) return true;
     char have[TENSOR_DESCRIBE_SIZE], want[TENSOR_DESCRIBE_SIZE];
     ag_fail(t, "state %s: is %s, not %s", e->name,
@@ -72,7 +69,7 @@ AgVar nn_state_load(NnState *st, AgTape *t, const char *name, int ndim, const in
     char nothing;
     Tensor x = tensor_wrap(&nothing, st->dtype, ndim, shape);
     if (tensor_is_nil(&x)) return ag_fail(t, "state %s: no such shape", name);
-    Entry *e = find(st, name);
+    NnStateEntry *e = find(st, name);
     if (!e) e = add(st, t, name, ndim, shape);
     if (!e || !fits(t, e, &x)) return (AgVar){t, 0, 0};
     return ag_input(t, &e->value);
@@ -85,7 +82,7 @@ bool nn_state_store(NnState *st, const char *name, AgVar v) {
         ag_fail(v.tape, "state %s: out of memory: there is no state", name);
         return false;
     }
-    Entry *e = find(st, name);
+    NnStateEntry *e = find(st, name);
     if (!e) e = add(st, v.tape, name, x->ndim, x->shape);
     if (!e || !fits(v.tape, e, x)) return false;
     tensor_convert(&e->value, x);
@@ -93,5 +90,5 @@ bool nn_state_store(NnState *st, const char *name, AgVar v) {
 }
 
 void nn_state_zero(NnState *st) {
-    for (Entry *e = st ? st->first : NULL; e; e = e->next) tensor_fill(&e->value, 0);
+    for (NnStateEntry *e = st ? st->first : NULL; e; e = e->next) tensor_fill(&e->value, 0);
 }

@@ -49,7 +49,7 @@ typedef struct {
     NnParamSet *set;
     const char *path;
     const NnLoadOptions *options;
-    TensorSafetensors *file;
+    const TensorSafetensors *file;
     NnLoadReport *report;
     int64_t *source; /* [parameters], -1: none */
 } Load;
@@ -66,16 +66,6 @@ static char *copy_text(const Load *load, const char *text) {
     char *copy = tensor_arena_alloc(load->report->memory, size);
     if (copy) memcpy(copy, text, size);
     return copy;
-}
-
-static const char *describe_entry(const TensorSafetensorsEntry *e, char *buf, size_t n) {
-    if (!tensor_is_nil(&e->value)) return tensor_describe(&e->value, buf, n);
-    size_t used = (size_t)snprintf(buf, n, "%s[", e->dtype_name);
-    for (int d = 0; d < e->ndim && used < n; d++)
-        used += (size_t)snprintf(buf + used, n - used, "%s%lld", d ? "," : "",
-                                 (long long)e->shape[d]);
-    if (used < n) snprintf(buf + used, n - used, "]");
-    return buf;
 }
 
 static bool add_mismatch(const Load *load, const NnParam *p, const char *found) {
@@ -106,7 +96,7 @@ static bool match_entry(const Load *load, int64_t i) {
     }
     *source = i;
     if (e->value.dtype == p->value.dtype && tensor_same_shape(&e->value, &p->value)) return true;
-    return add_mismatch(load, p, describe_entry(e, found, sizeof found));
+    return add_mismatch(load, p, tensor_safetensors_describe(e, found));
 }
 
 static bool match_all(Load *load) {
@@ -147,7 +137,7 @@ static void append_names(TensorError *text, const char *what, int n, const char 
 
 static void write_refusal(const Load *load, bool nothing) {
     NnLoadReport *r = load->report;
-    const char *shown[NAMES_SHOWN];
+    const char *shown[NAMES_SHOWN] = {NULL};
     char text[NAMES_SHOWN][160];
     for (int i = 0; i < r->n_mismatched && i < NAMES_SHOWN; i++) {
         const NnMismatch *m = &r->mismatched[i];
@@ -159,7 +149,9 @@ static void write_refusal(const Load *load, bool nothing) {
     append_names(&list, "mismatched", r->n_mismatched, shown);
     append_names(&list, "missing", r->n_missing, r->missing);
     append_names(&list, "unexpected", r->n_unexpected, r->unexpected);
-    tensor_error_file(&error, load->path, -1, "nothing loaded: %s%s",
+    const char *prefix = load->options->prefix ? load->options->prefix : "";
+    tensor_error_file(&error, load->path, -1, "nothing loaded%s%.60s: %s%s",
+                      *prefix ? " below " : "", prefix,
                       nothing ? "no name of the set; " : "", list.message);
     memcpy(r->message, error.message, sizeof error.message);
 }
@@ -186,31 +178,41 @@ static bool run(Load *load) {
     return true;
 }
 
-static bool load_into(NnParamSet *set, const char *path, const NnLoadOptions *options,
-                      NnLoadReport *report) {
+static bool load_into(NnParamSet *set, const TensorSafetensors *file, const char *path,
+                      const NnLoadOptions *options, NnLoadReport *report) {
     *report = (NnLoadReport){.memory = tensor_arena_new()};
-    Load load = {.set = set, .path = path, .options = options, .report = report};
+    Load load = {set, path, options, file, report, NULL};
     if (!report->memory) return fail_memory(&load);
+    if (nn_params_ok(set)) return run(&load);
     TensorError error;
-    bool ok = nn_params_ok(set)
-                  ? tensor_safetensors_open(path, &load.file, &error)
-                  : tensor_error_file(&error, path, -1, "nothing loaded: %s", nn_params_error(set));
-    if (!ok) {
-        memcpy(report->message, error.message, sizeof error.message);
-        return false;
-    }
-    ok = run(&load);
-    tensor_safetensors_close(load.file);
+    tensor_error_file(&error, path, -1, "nothing loaded: %s", nn_params_error(set));
+    memcpy(report->message, error.message, sizeof error.message);
+    return false;
+}
+
+bool nn_load_from(NnParamSet *set, const TensorSafetensors *file, const char *path,
+                  const NnLoadOptions *options, NnLoadReport *report) {
+    static const NnLoadOptions none;
+    NnLoadReport unread;
+    bool ok = load_into(set, file, path, options ? options : &none, report ? report : &unread);
+    if (!report) nn_load_report_free(&unread);
     return ok;
 }
 
 bool nn_load(NnParamSet *set, const char *path, const NnLoadOptions *options,
              NnLoadReport *report) {
-    static const NnLoadOptions none;
-    NnLoadReport unread;
-    bool ok = load_into(set, path, options ? options : &none, report ? report : &unread);
-    if (!report) nn_load_report_free(&unread);
-    return ok;
+    TensorError error;
+    TensorSafetensors *file;
+    if (tensor_safetensors_open(path, &file, &error)) {
+        bool ok = nn_load_from(set, file, path, options, report);
+        tensor_safetensors_close(file);
+        return ok;
+    }
+    if (report) {
+        *report = (NnLoadReport){0};
+        memcpy(report->message, error.message, sizeof error.message);
+    }
+    return false;
 }
 
 void nn_load_report_free(NnLoadReport *report) {

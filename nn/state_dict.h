@@ -55,6 +55,10 @@ void nn_load_report_free(NnLoadReport *report);
  * mismatch, always; a missing or unexpected name, unless partial; no name of the set at all. */
 bool nn_load(NnParamSet *set, const char *path, const NnLoadOptions *options,
              NnLoadReport *report);
+/* The same from a file that is open, which messages call `path`: for files that hold more than
+ * one set, read once. */
+bool nn_load_from(NnParamSet *set, const TensorSafetensors *file, const char *path,
+                  const NnLoadOptions *options, NnLoadReport *report);
 
 #ifdef __cplusplus
 }

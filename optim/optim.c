@@ -7,47 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "optim/items.h"
 #include "optim/norm.h"
-#include "optim/rule.h"
 #include "tensor/blocks.h"
-#include "tensor/file.h"
 #include "tensor/kernels.h"
-
-/* Options, and for which of the optimiser's parameters; group 0 is for all. */
-typedef struct {
-    const char *pattern;
-    OptimOptions options;
-} Group;
-
-/* One parameter of the optimiser. */
-typedef struct {
-    NnParam *param;
-    int group;
-    int64_t steps;            /* since slot 0 was made */
-    int64_t t0;               /* as in OptimMove */
-    Tensor slot[OPTIM_SLOTS]; /* nil until the options ask for it */
-    /* The step in progress: */
-    OptimMove move;
-    Tensor grad;        /* nil: it does not move */
-    const AgRows *rows; /* of grad, if the others rest; NULL: all move */
-} Item;
-
-struct Optim {
-    const OptimRule *rule;
-    NnParamSet *set;
-    TensorArena *arena;
-    const char *only; /* NULL: all */
-    Group *group;
-    int n_groups, cap_groups;
-    Item *item;
-    int n_items, cap_items;
-    int seen; /* parameters of the set that were looked at */
-    double lr;
-    bool averaging; /* optim_asgd_start_averaging was called */
-    bool swapped;   /* the averages are in the parameters */
-    bool failed;
-    TensorError error;
-};
 
 /* ---- errors ---- */
 
@@ -71,10 +34,6 @@ static bool fail(Optim *opt, const char *format, ...) {
 }
 
 /* ---- options ---- */
-
-static double number_at(const OptimOptions *o, size_t at) {
-    return *(const double *)((const char *)o + at);
-}
 
 static bool check_options(Optim *opt, const OptimOptions *o) {
     TensorError why;
@@ -114,7 +73,7 @@ static void *grow(Optim *opt, void *list, int n, int *capacity, size_t size) {
 }
 
 /* Slots wait with their first value until the first step, by the options that hold then. */
-static bool make_slot(Optim *opt, Item *item, int i) {
+static bool make_slot(Optim *opt, OptimItem *item, int i) {
     Tensor *slot = &item->slot[i];
     const Tensor *p = &item->param->value;
     bool fresh = tensor_is_nil(slot);
@@ -123,12 +82,12 @@ static bool make_slot(Optim *opt, Item *item, int i) {
     if (fresh && i == 0) item->steps = 0;
     size_t value = opt->rule->slot_value;
     if (fresh || item->steps == 0)
-        tensor_fill(slot, value ? number_at(&opt->group[item->group].options, value) : 0);
+        tensor_fill(slot, value ? optim_number_at(&opt->group[item->group].options, value) : 0);
     return true;
 }
 
 /* What the options of the item's group ask for. */
-static bool make_slots(Optim *opt, Item *item) {
+static bool make_slots(Optim *opt, OptimItem *item) {
     unsigned wanted = opt->rule->slots(&opt->group[item->group].options);
     for (int i = 0; i < OPTIM_SLOTS; i++)
         if ((wanted >> i & 1) && !make_slot(opt, item, i)) return false;
@@ -142,19 +101,18 @@ static bool matches(const char *pattern, const NnParam *p) {
 }
 
 static bool add_item(Optim *opt, NnParam *p) {
-    Item *list = grow(opt, opt->item, opt->n_items, &opt->cap_items, sizeof *list);
+    OptimItem *list = grow(opt, opt->item, opt->n_items, &opt->cap_items, sizeof *list);
     if (!list) return fail(opt, "out of memory");
     opt->item = list;
-    Item *item = &list[opt->n_items++];
-    *item = (Item){.param = p, .t0 = opt->averaging ? 0 : -1};
+    OptimItem *item = &list[opt->n_items++];
+    *item = (OptimItem){.param = p, .t0 = opt->averaging ? 0 : -1};
     for (int i = 0; i < OPTIM_SLOTS; i++) item->slot[i] = tensor_nil();
     for (int g = 0; g < opt->n_groups; g++)
         if (matches(opt->group[g].pattern, p)) item->group = g;
     return make_slots(opt, item);
 }
 
-/* Takes in the parameters that the set has got since the last call. */
-static bool adopt(Optim *opt) {
+bool optim_adopt(Optim *opt) {
     for (; opt->seen < nn_params_count(opt->set); opt->seen++) {
         NnParam *p = nn_params_at(opt->set, opt->seen);
         if (p->trainable && matches(opt->only, p) && !add_item(opt, p)) return false;
@@ -163,20 +121,20 @@ static bool adopt(Optim *opt) {
 }
 
 static bool add_group(Optim *opt, const char *pattern, const OptimOptions *o) {
-    Group *list = grow(opt, opt->group, opt->n_groups, &opt->cap_groups, sizeof *list);
+    OptimGroup *list = grow(opt, opt->group, opt->n_groups, &opt->cap_groups, sizeof *list);
     if (list) opt->group = list;
     const char *copy = pattern ? copy_text(opt, pattern) : NULL;
     if (!list || (pattern && !copy)) return fail(opt, "out of memory");
-    opt->group[opt->n_groups++] = (Group){copy, *o};
+    opt->group[opt->n_groups++] = (OptimGroup){copy, *o};
     return true;
 }
 
 /* A group after the first, for the parameters that match. */
 static void add_pattern_group(Optim *opt, const char *pattern, const OptimOptions *o) {
-    if (!adopt(opt) || !add_group(opt, pattern, o)) return;
+    if (!optim_adopt(opt) || !add_group(opt, pattern, o)) return;
     int n = 0;
     for (int i = 0; i < opt->n_items; i++) {
-        Item *item = &opt->item[i];
+        OptimItem *item = &opt->item[i];
         if (!matches(pattern, item->param)) continue;
         item->group = opt->n_groups - 1;
         n++;
@@ -207,7 +165,7 @@ Optim *optim_rule_new(const OptimRule *rule, NnParamSet *set, const void *option
     if (!opt || opt->failed || !check_options(opt, &o)) return opt;
     opt->lr = o.lr;
     if (only && !(opt->only = copy_text(opt, only))) fail(opt, "out of memory");
-    if (opt->failed || !add_group(opt, NULL, &o) || !adopt(opt)) return opt;
+    if (opt->failed || !add_group(opt, NULL, &o) || !optim_adopt(opt)) return opt;
     if (only && opt->n_items == 0) fail(opt, "only %.200s: no parameter matches", only);
     return opt;
 }
@@ -235,11 +193,13 @@ void optim_rule_group(Optim *opt, const OptimRule *rule, const char *pattern,
 
 double optim_lr(const Optim *opt) { return opt ? opt->lr : (double)NAN; }
 
-/* The rate of group g: its own, times what optim_set_lr made of the first group's. */
+double optim_scaled_lr(double own, double first, double lr) {
+    return first > 0 ? own * (lr / first) : own;
+}
+
 static double group_lr(const Optim *opt, int g) {
-    double base = opt->group[0].options.lr, own = opt->group[g].options.lr;
-    if (g == 0) return opt->lr;
-    return base > 0 ? own * (opt->lr / base) : own;
+    return g == 0 ? opt->lr
+                  : optim_scaled_lr(opt->group[g].options.lr, opt->group[0].options.lr, opt->lr);
 }
 
 void optim_set_lr(Optim *opt, double lr) {
@@ -263,7 +223,7 @@ void optim_set_momentum(Optim *opt, double momentum) {
     }
     for (int g = 0; g < opt->n_groups; g++) {
         OptimOptions o = opt->group[g].options;
-        *(double *)((char *)&o + at) = momentum;
+        optim_set_number_at(&o, at, momentum);
         if (!check_options(opt, &o)) return;
         opt->group[g].options = o;
     }
@@ -273,7 +233,7 @@ void optim_set_momentum(Optim *opt, double momentum) {
 
 /* ---- stepping ---- */
 
-static void prepare(const Optim *opt, Item *item, const NnGrads *grads, double factor) {
+static void prepare(const Optim *opt, OptimItem *item, const NnGrads *grads, double factor) {
     const Tensor *p = &item->param->value;
     item->grad = item->param->frozen ? tensor_nil() : nn_grads_at(grads, item->param->index);
     if (tensor_is_nil(&item->grad)) return;
@@ -301,13 +261,13 @@ static OptimOperands part_of(const OptimOperands *x, AgSpan s) {
 }
 
 static int64_t size_of(int i, void *context) {
-    const Item *item = &((const Optim *)context)->item[i];
+    const OptimItem *item = &((const Optim *)context)->item[i];
     return tensor_is_nil(&item->grad) ? 0 : item->move.operands.n;
 }
 
 static double move(const TensorBlock *b, void *context) {
     const Optim *opt = context;
-    const Item *item = &opt->item[b->array];
+    const OptimItem *item = &opt->item[b->array];
     OptimMove m = item->move;
     for (AgSpan s = {0, b->begin}; ag_rows_next(item->rows, &item->grad, b->end, &s);) {
         m.operands = part_of(&item->move.operands, s);
@@ -333,7 +293,7 @@ static const NnGrads *ready(Optim *opt, const NnGrads *given) {
     if (!optim_ok(opt)) return NULL;
     const NnGrads *grads = given ? given : nn_params_grads(opt->set);
     if (opt->swapped) fail(opt, "step: the averages are in the parameters: swap back");
-    return !opt->failed && adopt(opt) && check_grads(opt, grads) ? grads : NULL;
+    return !opt->failed && optim_adopt(opt) && check_grads(opt, grads) ? grads : NULL;
 }
 
 static void step(Optim *opt, const NnGrads *grads, double factor) {
@@ -376,7 +336,7 @@ void optim_asgd_start_averaging(Optim *opt) {
 Tensor optim_average(const Optim *opt, const NnParam *p) {
     if (!optim_ok(opt) || !opt->rule->averages) return tensor_nil();
     for (int i = 0; i < opt->n_items; i++) {
-        const Item *item = &opt->item[i];
+        const OptimItem *item = &opt->item[i];
         if (item->param == p) return item->steps && !opt->swapped ? item->slot[0] : p->value;
     }
     return tensor_nil();
@@ -385,7 +345,7 @@ Tensor optim_average(const Optim *opt, const NnParam *p) {
 bool optim_swap_average(Optim *opt) {
     if (!check_averages(opt, "swap_average")) return false;
     for (int i = 0; i < opt->n_items; i++) {
-        const Item *item = &opt->item[i];
+        const OptimItem *item = &opt->item[i];
         if (item->steps == 0) continue;
         optim_kernel_swap(&item->param->value, &item->slot[0]);
         nn_param_touch(item->param);

@@ -2,6 +2,8 @@
  * outside optim/. */
 #ifndef OPTIM_RULE_H
 #define OPTIM_RULE_H
+#include <string.h>
+
 #include "optim/kernels.h"
 #include "optim/optim.h"
 #include "tensor/file.h"
@@ -17,6 +19,16 @@ typedef union {
     OptimAdadelta adadelta;
     OptimAsgd asgd;
 } OptimOptions;
+
+/* The number at this place of the options. */
+static inline double optim_number_at(const OptimOptions *o, size_t at) {
+    double x;
+    memcpy(&x, (const char *)o + at, sizeof x);
+    return x;
+}
+static inline void optim_set_number_at(OptimOptions *o, size_t at, double x) {
+    memcpy((char *)o + at, &x, sizeof x);
+}
 
 /* One step of one parameter. */
 typedef struct {
@@ -50,6 +62,7 @@ typedef struct {
     size_t only;                    /* where in the options; so are the next two, or 0 */
     size_t momentum;                /* what optim_set_momentum sets */
     size_t slot_value;              /* what slots hold before the first step; 0: zeros */
+    const char *slot_name[OPTIM_SLOTS]; /* in checkpoints, as PyTorch's; NULL: no such slot */
     bool averages;                  /* slot 0 is an average of the parameter */
     const char *(*wrong)(const OptimOptions *o); /* a reason beyond the ranges, or NULL */
     unsigned (*slots)(const OptimOptions *o);    /* a bit for each slot that they need */

@@ -21,7 +21,7 @@ static const char *outside(OptimRange range, double x) {
 bool optim_rule_check(const OptimRule *rule, const OptimOptions *o, TensorError *error) {
     for (int i = 0; i < OPTIM_FIELDS && rule->field[i].name; i++) {
         const OptimField *f = &rule->field[i];
-        double x = *(const double *)((const char *)o + f->at);
+        double x = optim_number_at(o, f->at);
         const char *why = outside(f->range, x);
         if (why) return tensor_error_set(error, "%s: %s %g %s", rule->name, f->name, x, why);
     }
@@ -83,6 +83,7 @@ static const OptimRule sgd = {
     .field = {FIELD(OptimSgd, lr, AT_LEAST_0), FIELD(OptimSgd, momentum, AT_LEAST_0),
               FIELD(OptimSgd, weight_decay, AT_LEAST_0), FIELD(OptimSgd, dampening, FINITE)},
     .momentum = offsetof(OptimSgd, momentum),
+    .slot_name = {"momentum_buffer"},
     .wrong = sgd_wrong,
     .slots = sgd_slots,
     .rests = sgd_rests,
@@ -124,7 +125,8 @@ static void adamw_step(const OptimMove *m) {
               {"beta2", offsetof(Options, betas[1]), OPTIM_BELOW_1}, \
               FIELD(Options, eps, AT_LEAST_0),                       \
               FIELD(Options, weight_decay, AT_LEAST_0)},             \
-    .momentum = offsetof(Options, betas[0]), .slots = adam_slots
+    .momentum = offsetof(Options, betas[0]),                         \
+    .slot_name = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, .slots = adam_slots
 
 static const OptimRule adam = {.name = "adam", ADAM_OPTIONS(OptimAdam), .step = adam_step};
 FUNCTIONS(adam, OptimAdam)
@@ -156,6 +158,7 @@ static const OptimRule rmsprop = {
               FIELD(OptimRmsprop, eps, AT_LEAST_0), FIELD(OptimRmsprop, momentum, AT_LEAST_0),
               FIELD(OptimRmsprop, weight_decay, AT_LEAST_0)},
     .momentum = offsetof(OptimRmsprop, momentum),
+    .slot_name = {"square_avg", "grad_avg", "momentum_buffer"},
     .slots = rmsprop_slots,
     .step = rmsprop_step,
 };
@@ -192,6 +195,7 @@ static const OptimRule adagrad = {
     .field = {FIELD(OptimAdagrad, lr, AT_LEAST_0), FIELD(OptimAdagrad, lr_decay, AT_LEAST_0),
               FIELD(OptimAdagrad, initial_accumulator_value, AT_LEAST_0),
               FIELD(OptimAdagrad, eps, AT_LEAST_0), FIELD(OptimAdagrad, weight_decay, AT_LEAST_0)},
+    .slot_name = {"sum"},
     .slot_value = offsetof(OptimAdagrad, initial_accumulator_value),
     .slots = first_slot,
     .rests = adagrad_rests,
@@ -219,6 +223,7 @@ static const OptimRule adadelta = {
     .field = {FIELD(OptimAdadelta, lr, AT_LEAST_0), FIELD(OptimAdadelta, rho, UP_TO_1),
               FIELD(OptimAdadelta, eps, AT_LEAST_0),
               FIELD(OptimAdadelta, weight_decay, AT_LEAST_0)},
+    .slot_name = {"square_avg", "acc_delta"},
     .slots = adadelta_slots,
     .step = adadelta_step,
 };
@@ -244,6 +249,7 @@ static const OptimRule asgd = {
     .field = {FIELD(OptimAsgd, lr, AT_LEAST_0), FIELD(OptimAsgd, lambd, AT_LEAST_0),
               FIELD(OptimAsgd, alpha, FINITE), FIELD(OptimAsgd, t0, NOT_NAN),
               FIELD(OptimAsgd, weight_decay, AT_LEAST_0)},
+    .slot_name = {"ax"},
     .averages = true,
     .slots = first_slot,
     .step = asgd_step,

@@ -262,7 +262,7 @@ static bool check_bytes(const Reader *r, const Span *span, const FileDtype *dtyp
     char described[TENSOR_DESCRIBE_SIZE];
     const TensorSafetensorsEntry *e = span->entry;
     int64_t bytes = count_bytes(dtype->bits, e->ndim, e->shape);
-    describe(e->dtype_name, e->ndim, e->shape, described);
+    tensor_safetensors_describe(e, described);
     if (bytes < 0)
         return fail_entry(r, e->name, "%s is too large, or no whole number of bytes", described);
     if (bytes != span->end - span->begin)
@@ -439,6 +439,11 @@ int64_t tensor_safetensors_count(const TensorSafetensors *file) {
 const TensorSafetensorsEntry *tensor_safetensors_entry(const TensorSafetensors *file,
                                                        int64_t index) {
     return index >= 0 && index < file->count ? &file->entries[index] : NULL;
+}
+
+const char *tensor_safetensors_describe(const TensorSafetensorsEntry *entry,
+                                        char buf[TENSOR_DESCRIBE_SIZE]) {
+    return describe(entry->dtype_name, entry->ndim, entry->shape, buf);
 }
 
 int64_t tensor_safetensors_find(const TensorSafetensors *file, const char *name) {

@@ -66,6 +66,10 @@ int64_t tensor_safetensors_count(const TensorSafetensors *file);
 const TensorSafetensorsEntry *tensor_safetensors_entry(const TensorSafetensors *file,
                                                        int64_t index);
 
+/* "bf16[3,4]": dtype (in small letters) and shape, for messages.  Returns buf. */
+const char *tensor_safetensors_describe(const TensorSafetensorsEntry *entry,
+                                        char buf[TENSOR_DESCRIBE_SIZE]);
+
 /* The index of the tensor of this name, or -1. */
 int64_t tensor_safetensors_find(const TensorSafetensors *file, const char *name);
 

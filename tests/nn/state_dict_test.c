@@ -303,7 +303,7 @@ Test(state_dict, dtypes_that_we_do_not_know_are_mismatches) {
     fclose(f);
     NnParamSet *to = nn_params_new(TENSOR_F32, 1);
     add(to, "h", 2, 2);
-    refuse(to, NULL, 0, 0, 1, "h: expected f32[2,2], found F16[2,2]");
+    refuse(to, NULL, 0, 0, 1, "h: expected f32[2,2], found f16[2,2]");
 }
 
 Test(state_dict, a_set_with_an_error_is_not_written) {
