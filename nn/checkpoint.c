@@ -132,13 +132,15 @@ static bool check_count(NnCheckpoint *c, const char *name, int64_t n) {
 
 void nn_checkpoint_add_reals(NnCheckpoint *c, const char *name, int64_t n, const double *x) {
     if (!is_open(c) || !check_count(c, name, n)) return;
-    Tensor value = tensor_wrap((double *)x, TENSOR_F64, 1, &n);
+    static const double none; /* of no numbers, NULL is allowed */
+    Tensor value = tensor_wrap((double *)(n > 0 ? x : &none), TENSOR_F64, 1, &n);
     nn_checkpoint_add_copy(c, name, &value);
 }
 
 void nn_checkpoint_add_ints(NnCheckpoint *c, const char *name, int64_t n, const int64_t *x) {
     if (!is_open(c) || !check_count(c, name, n)) return;
-    Tensor value = tensor_wrap((int64_t *)x, TENSOR_I64, 1, &n);
+    static const int64_t none;
+    Tensor value = tensor_wrap((int64_t *)(n > 0 ? x : &none), TENSOR_I64, 1, &n);
     nn_checkpoint_add_copy(c, name, &value);
 }
 

@@ -42,18 +42,18 @@ enum { OWN_OPTIONS = 9 };
 
 static void list_train_options(TrainOptions *o, ExampleOption *table) {
     const ExampleOption own[OWN_OPTIONS] = {
-        {"", NULL, "the run", EXAMPLE_OPTION_HEADING, NULL},
-        {"out", "DIR", "run folder to write", EXAMPLE_OPTION_TEXT, &o->out},
-        {"resume", NULL, "go on with the run in the folder", EXAMPLE_OPTION_ON, &o->resume},
+        {"", NULL, "the run", EXAMPLE_OPTION_HEADING, .variable = NULL},
+        {"out", "DIR", "run folder to write", EXAMPLE_OPTION_TEXT, .variable = &o->out},
+        {"resume", NULL, "go on with the run in the folder", EXAMPLE_OPTION_ON, .variable = &o->resume},
         {"overwrite", NULL, "begin anew where the folder holds a run that was stopped",
-         EXAMPLE_OPTION_ON, &o->overwrite},
+         EXAMPLE_OPTION_ON, .variable = &o->overwrite},
         {"preset", "NAME", "settings of char, rnnlm, better_rnnlm, ptb-small, ptb-medium or awd",
-         EXAMPLE_OPTION_TEXT, &o->preset},
-        {"config", "FILE", "settings from a JSON file", EXAMPLE_OPTION_TEXT, &o->config},
+         EXAMPLE_OPTION_TEXT, .variable = &o->preset},
+        {"config", "FILE", "settings from a JSON file", EXAMPLE_OPTION_TEXT, .variable = &o->config},
         {"write-config", "FILE", "write the settings there, and end",
-         EXAMPLE_OPTION_TEXT, &o->write_config},
+         EXAMPLE_OPTION_TEXT, .variable = &o->write_config},
         {"profile", NULL, "at the end, write on standard error what took how long",
-         EXAMPLE_OPTION_ON, &o->profile},
+         EXAMPLE_OPTION_ON, .variable = &o->profile},
     };
     memcpy(table, own, sizeof own);
     lm_settings_table(&o->settings, table + OWN_OPTIONS - 1);

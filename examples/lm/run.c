@@ -13,6 +13,8 @@
 #include "nn/state_dict.h"
 
 static const char format_name[] = "unroll-lm";
+static const char config_name[] = "config.json", vocab_name[] = "vocab.json",
+                  model_name[] = "model.safetensors";
 enum { FORMAT_VERSION = 2, MAX_VOCAB = 1 << 28, DIGEST_SIZE = 17 };
 
 bool lm_run_path(const char *folder, const char *name, char path[PATH_MAX], TensorError *error) {
@@ -90,11 +92,11 @@ bool lm_run_save(const char *folder, const LmRun *run, TensorError *error) {
     vocab_digest(run->vocab, digest);
     const TensorMetadata metadata[] = {{"format", format_name}, {"vocabulary", digest}};
     /* The largest first: where it finds no place, the run that was there stays whole. */
-    return lm_run_path(folder, "model.safetensors", path, error) &&
+    return lm_run_path(folder, model_name, path, error) &&
            nn_save(run->model.set, path, 2, metadata, error) &&
-           lm_run_path(folder, "vocab.json", path, error) &&
+           lm_run_path(folder, vocab_name, path, error) &&
            data_vocab_save(run->vocab, path, error) &&
-           lm_run_path(folder, "config.json", path, error) && lm_json_save(describe(run), path, error);
+           lm_run_path(folder, config_name, path, error) && lm_json_save(describe(run), path, error);
 }
 
 /* ---- config.json: reading ---- */
@@ -168,12 +170,15 @@ static bool check_size(const char *path, const LmConfig *c, TensorError *error) 
                              (long long)size, needed);
 }
 
-static bool load_model(const char *path, LmRun *run, TensorError *error) {
-    const LmConfig *c = &run->settings.model;
-    if (!check_size(path, c, error) || !check_digest(path, run->vocab, error) ||
-        !lm_model_init(&run->model, c, 0, error))
-        return false;
+bool lm_run_load_parameters(const char *folder, LmRun *run, TensorError *error) {
+    char path[PATH_MAX];
     NnLoadReport report;
+    if (!lm_run_path(folder, model_name, path, error) ||
+        !check_size(path, &run->settings.model, error) || !check_digest(path, run->vocab, error))
+        return false;
+    if (!run->model.set &&
+        !lm_model_init(&run->model, &run->settings.model, (uint64_t)run->settings.seed, error))
+        return false;
     bool ok = nn_load(run->model.set, path, NULL, &report);
     if (!ok) tensor_error_set(error, "%s", report.message);
     nn_load_report_free(&report);
@@ -183,9 +188,9 @@ static bool load_model(const char *path, LmRun *run, TensorError *error) {
 bool lm_run_load(const char *folder, LmRun *run, TensorError *error) {
     char path[PATH_MAX];
     *run = (LmRun){.settings = lm_settings_default()};
-    if (lm_run_path(folder, "config.json", path, error) && load_config(path, run, error) &&
-        lm_run_path(folder, "vocab.json", path, error) && load_vocab(path, run, error) &&
-        lm_run_path(folder, "model.safetensors", path, error) && load_model(path, run, error))
+    if (lm_run_path(folder, config_name, path, error) && load_config(path, run, error) &&
+        lm_run_path(folder, vocab_name, path, error) && load_vocab(path, run, error) &&
+        lm_run_load_parameters(folder, run, error))
         return true;
     lm_run_free(run);
     return false;

@@ -47,6 +47,9 @@ bool lm_run_save(const char *folder, const LmRun *run, TensorError *error);
  * Fails (false, *run is empty): a file is missing, damaged, or does not fit the others. */
 bool lm_run_load(const char *folder, LmRun *run, TensorError *error);
 void lm_run_free(LmRun *run);
+/* Reads model.safetensors alone, into the run's model, which is made if there is none.
+ * Fails (false): as above. */
+bool lm_run_load_parameters(const char *folder, LmRun *run, TensorError *error);
 
 /* The ids of a text given by the user, prepared as the model's own was (data_tokens_prepare).
  * `what` names it in messages ("--prefix").  For free().

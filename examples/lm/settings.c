@@ -154,17 +154,17 @@ static const char *const schedule_names[] = {"constant", "exponential", "step", 
 #define REAL EXAMPLE_OPTION_REAL
 #define CHOICE EXAMPLE_OPTION_CHOICE
 #define FLAG EXAMPLE_OPTION_FLAG
-#define HEADING(text) {"", NULL, text, EXAMPLE_OPTION_HEADING, NULL}
+#define HEADING(text) {"", NULL, text, EXAMPLE_OPTION_HEADING, .variable = NULL}
 
 static const double large = 1 << 20, huge = 9e15;
 
 static ExampleOption *list_text(LmSettings *s, ExampleOption *o) {
     const ExampleOption list[] = {
         HEADING("the text"),
-        {"data", "NAME", "timemachine, ptb, wikitext2 or tinyshakespeare", TEXT, &s->data},
-        {"text", "FILE", "text to learn, UTF-8, or a folder of .txt files", TEXT, &s->text},
-        {"valid-text", "FILE", "text to validate on", TEXT, &s->valid_text},
-        {"test-text", "FILE", "text to test on at the end", TEXT, &s->test_text},
+        {"data", "NAME", "timemachine, ptb, wikitext2 or tinyshakespeare", TEXT, .variable = &s->data},
+        {"text", "FILE", "text to learn, UTF-8, or a folder of .txt files", TEXT, .variable = &s->text},
+        {"valid-text", "FILE", "text to validate on", TEXT, .variable = &s->valid_text},
+        {"test-text", "FILE", "text to test on at the end", TEXT, .variable = &s->test_text},
         {"valid", "SHARE", "where there is no such file: share at the text's end; 0: none",
          REAL, &s->valid, .max = 1, .below_max = true},
         {"test", "SHARE", "the same for the test, behind the validation share",
@@ -179,7 +179,7 @@ static ExampleOption *list_text(LmSettings *s, ExampleOption *o) {
         {"max-vocab", "V", "only the V most frequent tokens, <unk> counted; 0: all",
          INT, &s->max_vocab, .max = huge},
         {"replace-invalid", NULL, "read bytes that are not UTF-8 as U+FFFD",
-         FLAG, &s->replace_invalid},
+         FLAG, .variable = &s->replace_invalid},
     };
     return memcpy(o, list, sizeof list), o + sizeof list / sizeof *list;
 }
@@ -191,7 +191,7 @@ static ExampleOption *list_model(LmConfig *m, ExampleOption *o) {
          INT, &m->embedding, .max = large},
         {"hidden", "H", "size of an LSTM layer", INT, &m->hidden, .min = 1, .max = large},
         {"layers", "L", "number of LSTM layers", INT, &m->layers, .min = 1, .max = 1000},
-        {"tied", NULL, "the output layer shares the embedding's weight", FLAG, &m->tied},
+        {"tied", NULL, "the output layer shares the embedding's weight", FLAG, .variable = &m->tied},
         {"dropout", "P", "probability to drop a value before, between and after the LSTM layers",
          REAL, &m->dropout, .max = 1, .below_max = true},
         {"dropout-input", "P", "the same before the first layer; -1: as --dropout",
@@ -200,7 +200,7 @@ static ExampleOption *list_model(LmConfig *m, ExampleOption *o) {
          REAL, &m->dropout_hidden, .min = -1, .max = 1, .below_max = true},
         {"dropout-output", "P", "the same after the last layer",
          REAL, &m->dropout_output, .min = -1, .max = 1, .below_max = true},
-        {"locked", NULL, "one dropout mask for all steps of a window", FLAG, &m->locked},
+        {"locked", NULL, "one dropout mask for all steps of a window", FLAG, .variable = &m->locked},
         {"embedding-dropout", "P", "probability to drop a token's vector, in the whole window",
          REAL, &m->embedding_dropout, .max = 1, .below_max = true},
         {"weight-drop", "P", "probability to drop an element of the LSTM's recurrent weights",
@@ -223,8 +223,8 @@ static ExampleOption *list_steps(LmSettings *s, ExampleOption *o) {
          INT, &s->steps, .min = 1, .max = large},
         {"epochs", "N", "times the text is read", INT, &s->epochs, .min = 1, .max = huge},
         {"fixed-offset", NULL, "begin each epoch at the first token, not up to T later",
-         EXAMPLE_OPTION_OFF, &s->random_offset},
-        {"random-steps", NULL, "windows of random length about T", FLAG, &s->random_steps},
+         EXAMPLE_OPTION_OFF, .variable = &s->random_offset},
+        {"random-steps", NULL, "windows of random length about T", FLAG, .variable = &s->random_steps},
         {"reduction", "HOW", "loss per token, or per row: the sum over T steps",
          CHOICE, &s->reduction, .choices = reduction_names},
         {"accumulate", "N", "windows whose gradients make one step",
@@ -378,7 +378,7 @@ enum { MAX_CONFIG_BYTES = 1 << 20 };
 
 bool lm_json_save(json_t *value, const char *path, TensorError *error) {
     TensorFileWriter w;
-    char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(value);
     bool ok = text ? tensor_file_begin(&w, path, error)
                    : tensor_error_file(error, path, -1, "out of memory");

@@ -212,6 +212,7 @@ static LmTrainStatus end_epoch(LmTrainer *r, TensorError *error) {
     LmTrainStatus status = measure_and_save(r, &valid, error);
     if (status != LM_TRAIN_DONE) return status;
     r->progress.held_out = valid;
+    r->progress.window = r->progress.windows;
     if (lm_process() == 0) example_progress_epoch(&r->progress);
     if (!write_row(r, valid, error) || !lm_trainer_judge(r, valid, error)) return LM_TRAIN_FAILED;
     p->epoch++;
@@ -258,15 +259,10 @@ static LmTrainStatus train_epochs(LmTrainer *r, TensorError *error) {
 
 /* The test text, with the best parameters. */
 static LmTrainStatus test(LmTrainer *r, TensorError *error) {
-    char path[PATH_MAX];
     LmRun *run = r->job->run;
-    NnLoadReport report;
     if (r->job->corpus->test.count == 0 || !r->wrote_model) return LM_TRAIN_DONE;
-    if (!lm_run_path(r->job->folder, "model.safetensors", path, error)) return LM_TRAIN_FAILED;
-    bool ok = nn_load(run->model.set, path, NULL, &report);
-    if (!ok) tensor_error_set(error, "%s", report.message);
-    nn_load_report_free(&report);
-    if (!ok || !measure_part(r, &r->job->corpus->test, 1, &run->result.test, error))
+    if (!lm_run_load_parameters(r->job->folder, run, error) ||
+        !measure_part(r, &r->job->corpus->test, 1, &run->result.test, error))
         return LM_TRAIN_FAILED;
     if (stopped(r)) return LM_TRAIN_STOPPED;
     return lm_process() != 0 || lm_run_save(r->job->folder, run, error) ? LM_TRAIN_DONE
