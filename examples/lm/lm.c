@@ -160,11 +160,10 @@ static int finish(const char *folder, const LmResult *result, bool sample) {
     return 0;
 }
 
-static int diverged(const char *folder, const LmResult *result, const TensorError *why) {
+static int diverged(const char *folder, const TensorError *why) {
     TensorError error;
-    tensor_error_set(&error, "training diverged: %s; %s was %s; a smaller --lr or --clip may help",
-                     why->message, folder,
-                     result->epoch > 0 ? "saved before that" : "left as it was");
+    tensor_error_set(&error, "training diverged: %s; the last checkpoint in %s is as it was; a "
+                     "smaller --lr or --clip may help", why->message, folder);
     refuse(error.message);
     return STATUS_DIVERGED;
 }
@@ -179,7 +178,7 @@ static int train_run(const TrainOptions *o, LmRun *run, const DataCorpus *corpus
     if (lm_process() != 0) return status == LM_TRAIN_DONE ? 0 : EXAMPLE_REFUSED;
     switch (status) {
     case LM_TRAIN_FAILED: return refuse(error.message);
-    case LM_TRAIN_DIVERGED: return diverged(o->out, &run->result, &error);
+    case LM_TRAIN_DIVERGED: return diverged(o->out, &error);
     case LM_TRAIN_STOPPED:
         printf("stopped   by a signal; lm train --resume --out %s goes on\n", o->out);
         finish(o->out, &run->result, false);

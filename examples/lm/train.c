@@ -95,9 +95,12 @@ static bool blame_norm(LmTrainer *r, double norm, TensorError *error) {
                             nn_params_at(r->model->set, worst)->name);
 }
 
-static LmTrainStatus diverge(LmTrainer *r, const Tensor *x, const Tensor *y, TensorError *error) {
+/* Where the numbers that are not finite come from; where nothing is found, the loss is only too
+ * large for a perplexity. */
+static LmTrainStatus diverge(LmTrainer *r, const Tensor *x, const Tensor *y, double loss,
+                             TensorError *error) {
     if (!lm_workers_trace(r->workers, x, y, (uint64_t)r->place.step, error))
-        tensor_error_set(error, "a loss or gradient is not finite");
+        tensor_error_set(error, "the loss is %g, and its exp no finite number", loss);
     return LM_TRAIN_DIVERGED;
 }
 
@@ -106,7 +109,7 @@ static LmTrainStatus update(LmTrainer *r, const Tensor *x, const Tensor *y, Tens
     double norm, max = r->settings->clip > 0 ? r->settings->clip : INFINITY;
     if (!lm_workers_reduce(r->workers, error)) return LM_TRAIN_FAILED;
     if (!optim_step_clipped(r->optim, lm_workers_grads(r->workers), max, &norm)) {
-        if (optim_ok(r->optim)) return diverge(r, x, y, error);
+        if (optim_ok(r->optim)) return diverge(r, x, y, NAN, error);
         tensor_error_set(error, "%s", optim_error(r->optim));
         return LM_TRAIN_FAILED;
     }
@@ -139,7 +142,7 @@ static LmTrainStatus train_update(LmTrainer *r, bool *more, TensorError *error) 
         if (!lm_workers_step(r->workers, &x, &y, (uint64_t)r->place.step, i == 0, 1.0 / (double)n,
                              &step, error))
             return LM_TRAIN_FAILED;
-        if (!step.finite) return diverge(r, &x, &y, error);
+        if (!step.finite) return diverge(r, &x, &y, step.loss, error);
         count_step(r, step.loss, tensor_numel(&x));
     }
     r->place.position = r->stream.position;
