@@ -37,10 +37,11 @@ static LmRun make_run(DataVocabKind kind, const char *text, LmConfig config) {
     TensorError error;
     LmRun run = {.settings = lm_settings_default()};
     DataVocabOptions options = {.kind = kind};
-    run.settings.tokens.unit = kind == DATA_VOCAB_CHAR ? DATA_UNIT_CHAR : DATA_UNIT_WORD;
+    run.settings.unit = kind == DATA_VOCAB_CHAR ? DATA_UNIT_CHAR : DATA_UNIT_WORD;
     run.vocab = data_vocab_new(text, (int64_t)strlen(text), &options, &error);
     cr_assert(run.vocab, "%s", error.message);
     config.vocab = data_vocab_size(run.vocab);
+    run.settings.model = config;
     cr_assert(lm_model_init(&run.model, &config, 7, &error), "%s", error.message);
     return run;
 }
@@ -476,5 +477,59 @@ Test(lm_trace, a_file_that_was_there_stays_when_a_run_is_refused) {
     cr_assert_str_eq(before, after);
     cr_assert_str_eq(table, table_after);
     free(before), free(table), free(after), free(table_after);
+    lm_run_free(&run);
+}
+
+/* ---- lm trace ---- */
+
+static int command(int argc, const char *const *arguments) {
+    char *argv[16] = {"trace"};
+    for (int k = 0; k < argc; k++) argv[k + 1] = (char *)arguments[k];
+    return lm_trace_command(argc + 1, argv);
+}
+
+#define COMMAND(...)                                        \
+    command((int)(sizeof(const char *[]){__VA_ARGS__} / sizeof(const char *)), \
+            (const char *[]){__VA_ARGS__})
+
+static void remove_run(const char *folder) {
+    static const char *const files[] = {"config.json", "vocab.json", "model.safetensors"};
+    char path[TEST_PATH_SIZE + 32];
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[k]);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
+Test(lm_trace, the_command_reads_a_saved_model) {
+    TensorError error;
+    char folder[TEST_PATH_SIZE];
+    test_folder_of(svg, folder);
+    strcat(folder, "/saved");
+    LmRun run = make_run(DATA_VOCAB_CHAR, letters, configs[2]);
+    run.result = (LmResult){1, 2, (double)NAN, (double)NAN};
+    cr_assert(lm_run_prepare(folder, &error) && lm_run_save(folder, &run, &error), "%s",
+              error.message);
+    cr_redirect_stdout();
+    cr_redirect_stderr();
+    cr_assert(COMMAND("--run", folder, "--text", "quote", "--out", svg, "--csv", csv) == 0);
+    static Expected e;
+    expect_values(&run, "quote", &e);
+    check_table(&run, &e, 0, LAYERS - 1);
+    cr_assert(count_in_picture("saved: layers 0 to 2, all 8 units (the last: 4)") == 1);
+    cr_assert(COMMAND("--run", folder, "--text", "quote", "--out", svg, "--layer", "1", "--skip",
+                      "2", "--unit-list", "6,0") == 0);
+    cr_assert(rows_of_unit(6) == 6 && rows_of_unit(0) == 6 && rows_of_unit(1) == 0);
+    cr_assert(COMMAND("--help") == 0);
+    cr_assert(COMMAND("--run", folder) == 2);
+    cr_assert(COMMAND("--run", folder, "--text", "x", "--out", svg) == 2);
+    cr_assert(COMMAND("--run", csv, "--text", "quote", "--out", svg) == 2);
+    static const char *const lists[] = {"", "1,", ",1", "1;2", "x", "1,99", "-1",
+                                        "99999999999999999999"};
+    for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
+        cr_assert(COMMAND("--run", folder, "--text", "quote", "--out", svg, "--unit-list",
+                          lists[k]) == 2, "%s", lists[k]);
+    remove_run(folder);
     lm_run_free(&run);
 }
