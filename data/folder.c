@@ -48,10 +48,10 @@ static bool visit(FTS *tree, FTSENT *entry, Paths *paths, TensorError *error) {
     }
     switch (entry->fts_info) {
     case FTS_F:
-        if (!is_text(entry) || entry->fts_statp->st_size == 0) return true;
-        return add_path(paths, entry->fts_path) ||
+    case FTS_SLNONE: /* a link to nothing: its reading tells why */
+        return !is_text(entry) || entry->fts_statp->st_size == 0 ||
+               add_path(paths, entry->fts_path) ||
                tensor_error_errno(error, entry->fts_path, ENOMEM);
-    case FTS_SLNONE: return !is_text(entry) || tensor_error_errno(error, entry->fts_path, ENOENT);
     case FTS_DNR:
     case FTS_ERR:
     case FTS_NS: return tensor_error_errno(error, entry->fts_path, entry->fts_errno);
@@ -59,28 +59,25 @@ static bool visit(FTS *tree, FTSENT *entry, Paths *paths, TensorError *error) {
     }
 }
 
+static bool visit_all(FTS *tree, const char *folder, Paths *paths, TensorError *error) {
+    FTSENT *entry;
+    while (errno = 0, (entry = fts_read(tree)) != NULL)
+        if (!visit(tree, entry, paths, error)) return false;
+    return errno == 0 || tensor_error_errno(error, folder, errno);
+}
+
 static bool find_texts(const char *folder, Paths *paths, TensorError *error) {
-    char *copy = strdup(folder);
-    char *const roots[] = {copy, NULL};
-    FTS *tree = copy ? fts_open(roots, FTS_LOGICAL | FTS_NOCHDIR, NULL) : NULL;
-    bool ok = tree || tensor_error_errno(error, folder, copy ? errno : ENOMEM);
-    while (ok) {
-        errno = 0;
-        FTSENT *entry = fts_read(tree);
-        if (!entry) {
-            ok = errno == 0 || tensor_error_errno(error, folder, errno);
-            break;
-        }
-        ok = visit(tree, entry, paths, error);
-    }
+    char *root = strdup(folder);
+    FTS *tree = root ? fts_open((char *[]){root, NULL}, FTS_LOGICAL | FTS_NOCHDIR, NULL) : NULL;
+    bool ok = tree ? visit_all(tree, folder, paths, error)
+                   : tensor_error_errno(error, folder, errno);
     if (tree) fts_close(tree);
-    free(copy);
-    if (!ok || paths->count > 0) {
-        if (paths->count > 0)
-            qsort(paths->items, (size_t)paths->count, sizeof *paths->items, compare_paths);
-        return ok;
-    }
-    return tensor_error_file(error, folder, -1, "is a folder without texts (files *.txt)");
+    free(root);
+    if (!ok) return false;
+    if (paths->count == 0)
+        return tensor_error_file(error, folder, -1, "is a folder without texts (files *.txt)");
+    qsort(paths->items, (size_t)paths->count, sizeof *paths->items, compare_paths);
+    return true;
 }
 
 /* Puts `more` behind the text. */

@@ -2,9 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <criterion/criterion.h>
 
+#include "data/corpus.h"
 #include "data/stream.h"
 #include "data/text.h"
 #include "data/utf8.h"
@@ -173,4 +175,78 @@ Test(real_data, words_of_wikitext_with_one_eos_a_line) {
 
 Test(real_data, words_of_the_penn_treebank_with_one_eos_a_line) {
     check_words("ptb/ptb.valid.txt", 73760, 6022, 3485);
+}
+
+/* ---- corpora ---- */
+
+/* The three files of a folder of the data, NAME.train.txt and so on. */
+static DataCorpus prepared_corpus(const char *const names[3]) {
+    char paths[3][4096];
+    for (int i = 0; i < 3; i++)
+        snprintf(paths[i], sizeof paths[i], "%s", data_path(names[i]));
+    const DataCorpusOptions options = {.train = paths[0], .valid = paths[1], .test = paths[2],
+                                       .tokens = {.unit = DATA_UNIT_WORD}};
+    DataCorpus c;
+    TensorError error = {""};
+    cr_assert(data_corpus_read(&c, &options, &error), "%s", error.message);
+    for (int i = 0; i < 3; i++)
+        say_used(paths[i]);
+    return c;
+}
+
+static void check_part(const DataCorpusPart *part, int64_t first, int64_t count, int64_t chars) {
+    cr_assert(part->first == first && part->count == count, "%lld tokens from %lld",
+              (long long)part->count, (long long)part->first);
+    cr_assert(part->chars == chars, "%lld characters", (long long)part->chars);
+}
+
+Test(real_data, the_penn_treebank_has_the_tokens_of_the_literature) {
+    DataCorpus c = prepared_corpus(
+        (const char *const[]){"ptb/ptb.train.txt", "ptb/ptb.valid.txt", "ptb/ptb.test.txt"});
+    check_part(&c.train, 0, 929589, 5017482);
+    check_part(&c.valid, 929589, 73760, 393042);
+    check_part(&c.test, 929589 + 73760, 82430, 442423);
+    cr_assert(data_vocab_size(c.vocab) == 10000 && data_vocab_count(c.vocab, 0) == 45020);
+    cr_assert(data_vocab_count(c.vocab, data_vocab_eos(c.vocab)) == 42068);
+    data_corpus_free(&c);
+}
+
+Test(real_data, wikitext_2_has_the_tokens_of_the_literature_and_is_read_at_once) {
+    clock_t start = clock();
+    DataCorpus c = prepared_corpus((const char *const[]){
+        "wikitext-2/train.txt", "wikitext-2/valid.txt", "wikitext-2/test.txt"});
+    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    check_part(&c.train, 0, 2088628, 10719952);
+    check_part(&c.valid, 2088628, 217646, 1113971);
+    check_part(&c.test, 2088628 + 217646, 245569, 1247769);
+    cr_assert(data_vocab_size(c.vocab) == 33278 && data_vocab_count(c.vocab, 0) == 54625);
+    data_corpus_free(&c);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__OPTIMIZE__)
+    cr_assert(seconds < 5, "%.2f s", seconds);
+#else
+    (void)seconds;
+#endif
+}
+
+Test(real_data, the_time_machine_is_shared_out_as_its_characters) {
+    const char *path = data_path("timemachine/timemachine.txt");
+    DataCorpus c;
+    TensorError error = {""};
+    const DataCorpusOptions options = {.train = path, .tokens = {.clean = DATA_CLEAN_LETTERS},
+                                       .max_chars = 10000, .valid_share = 0.1};
+    cr_assert(data_corpus_read(&c, &options, &error), "%s", error.message);
+    say_used(path);
+    check_part(&c.train, 0, 9000, 9000);
+    check_part(&c.valid, 9000, 1000, 1000);
+    cr_assert(data_vocab_size(c.vocab) == 28 && data_vocab_count(c.vocab, 1) == 29927);
+
+    DataText text = read_text("timemachine/timemachine.txt", (DataTextOptions){0});
+    int64_t n, count;
+    char *clean = data_utf8_letters(text.bytes, text.length, &n);
+    int64_t *ids = ids_of(c.vocab, clean, n, &count);
+    cr_assert(count == 170580 && memcmp(ids, c.ids, 10000 * sizeof *ids) == 0);
+    free(ids);
+    free(clean);
+    data_text_free(&text);
+    data_corpus_free(&c);
 }

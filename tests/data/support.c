@@ -1,10 +1,13 @@
 #include "tests/data/support.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fts.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 uint64_t random_below(uint64_t *state, uint64_t n) {
@@ -51,9 +54,10 @@ static char paths[64][PATH_MAX + 256];
 static int path_count;
 
 static void remove_scratch(void) {
-    for (int i = 0; i < path_count; i++)
-        unlink(paths[i]);
-    rmdir(folder);
+    FTS *tree = fts_open((char *[]){folder, NULL}, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    for (FTSENT *entry; tree && (entry = fts_read(tree)) != NULL;)
+        if (entry->fts_info != FTS_D) remove(entry->fts_accpath);
+    if (tree) fts_close(tree);
 }
 
 const char *scratch_path(const char *name) {
@@ -67,15 +71,28 @@ const char *scratch_path(const char *name) {
         atexit(remove_scratch);
     }
     for (int i = 0; i < path_count; i++)
-        if (strcmp(strrchr(paths[i], '/') + 1, name) == 0)
+        if (strcmp(paths[i] + strlen(folder) + 1, name) == 0)
             return paths[i];
     assert(path_count < 64);
     snprintf(paths[path_count], sizeof paths[0], "%s/%s", folder, name);
     return paths[path_count++];
 }
 
+/* The folders between the scratch folder and the file. */
+static void make_folders(const char *path) {
+    char part[sizeof paths[0]];
+    for (const char *end = path + strlen(folder) + 1; (end = strchr(end, '/')) != NULL; end++) {
+        snprintf(part, sizeof part, "%.*s", (int)(end - path), path);
+        if (mkdir(part, 0777) != 0 && errno != EEXIST) {
+            perror(part);
+            abort();
+        }
+    }
+}
+
 const char *scratch_file(const char *name, const void *bytes, int64_t n) {
     const char *path = scratch_path(name);
+    make_folders(path);
     FILE *file = fopen(path, "wb");
     if (!file || fwrite(bytes, 1, (size_t)n, file) != (size_t)n || fclose(file) != 0) {
         perror(path);

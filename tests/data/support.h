@@ -14,10 +14,10 @@ int64_t random_text(uint64_t *state, int64_t n, char *out);
 /* The code point as UTF-8 by its definition, without any library.  Returns its length. */
 int plain_encode(uint32_t code, char out[4]);
 
-/* A path in a folder of this process's own, removed at its end with all that was named. */
+/* A path in a folder of this process's own, removed at its end with all that is in it. */
 const char *scratch_path(const char *name);
 
-/* The path of a new file with these bytes. */
+/* The path of a new file with these bytes; folders in its name are made. */
 const char *scratch_file(const char *name, const void *bytes, int64_t n);
 
 #endif

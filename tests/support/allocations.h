@@ -7,5 +7,7 @@
 long allocations(void); /* since the program's start */
 /* While on, every one of them returns NULL (posix_memalign ENOMEM). */
 void fail_allocations(bool on);
+/* The n-th from now alone does so; 0: none. */
+void fail_allocation(long n);
 
 #endif
