@@ -89,6 +89,7 @@ static bool holds(Class before, uint32_t code, Class after) {
     case '.': return before == after;
     case 0xB7: return before == LETTER && after == LETTER;
     case ',':
+    case ':':
     case 0x66B:
     case 0x66C: return before == DIGIT && after == DIGIT;
     default: return false;
@@ -134,9 +135,10 @@ static int64_t cluster_end(Text t, int64_t at, uint32_t code, int length) {
     for (;;) {
         uint32_t next;
         at += length;
-        length = data_utf8_decode(t.text + at, t.n - at, &next, NULL);
-        if (length == 0 || utf8proc_grapheme_break_stateful((utf8proc_int32_t)code,
-                                                            (utf8proc_int32_t)next, &state))
+        /* Some characters make a cluster with whatever follows, a space too. */
+        if (look(t, at, &next, &length) == SPACE ||
+            utf8proc_grapheme_break_stateful((utf8proc_int32_t)code, (utf8proc_int32_t)next,
+                                             &state))
             return at;
         code = next;
     }
@@ -186,30 +188,34 @@ char *data_words_split(const char *text, int64_t n, int64_t *length) {
 /* ---- joining ---- */
 
 /* What a token does to the spaces beside it. */
-typedef enum { WORD, ALONE, OPENING, CLOSING, BINDING, WIDE } Side;
+typedef struct {
+    enum { ALONE, OPENING, CLOSING, BINDING } side; /* none, none behind, none before, neither */
+    bool ideograph;
+    bool dense; /* no space beside ideographs */
+} Edge;
 
 /* The marks that open and close alike. */
 static const char quotes[] = {'"', '\'', '_'};
 enum { QUOTES = sizeof quotes };
 
-static Side side_of_punctuation(uint32_t code) {
+static int side_of_punctuation(uint32_t code) {
     switch (code) {
     case '/': return BINDING;
     case '#':
     case '@':
     case '`':
-    case 0xA1:
+    case 0xA1: /* inverted ! and ? */
     case 0xBF: return OPENING;
     case '&':
     case '*':
     case '\\':
-    case 0xA7:
+    case 0xA7: /* section, pilcrow, daggers, bullet */
     case 0xB6:
     case 0x2020:
     case 0x2021:
     case 0x2022: return ALONE;
     }
-    if (utf8proc_charwidth((utf8proc_int32_t)code) == 2) return WIDE;
+    if (utf8proc_charwidth((utf8proc_int32_t)code) == 2) return BINDING; /* has its own space */
     switch (utf8proc_category((utf8proc_int32_t)code)) {
     case UTF8PROC_CATEGORY_PS:
     case UTF8PROC_CATEGORY_PI:
@@ -236,25 +242,27 @@ static Piece piece_at(Text t, int64_t at) {
 }
 
 /* open: which of `quotes` are. */
-static Side side_of(Text t, Piece p, bool open[QUOTES]) {
+static Edge edge_of(Text t, Piece p, bool open[QUOTES]) {
     uint32_t code;
     int length;
-    switch (look(t, p.start, &code, &length)) {
-    case IDEOGRAPH: return WIDE;
-    case PUNCTUATION: break;
-    default: return WORD;
-    }
+    Edge e = {.side = ALONE};
+    Class class = look(t, p.start, &code, &length);
+    e.ideograph = class == IDEOGRAPH;
+    e.dense = e.ideograph || class == DIGIT || (class == PUNCTUATION && code >= 0x80);
+    if (class != PUNCTUATION) return e;
+    e.side = side_of_punctuation(code);
     for (int i = 0; i < QUOTES; i++) {
         if (code != (uint32_t)quotes[i]) continue;
         open[i] = p.first || (!p.last && !open[i]);
-        return open[i] ? OPENING : CLOSING;
+        e.side = open[i] ? OPENING : CLOSING;
     }
-    return side_of_punctuation(code);
+    return e;
 }
 
-static bool glued(Side left, Side right) {
-    if (left == OPENING || left == BINDING || right == CLOSING || right == BINDING) return true;
-    return (left == WIDE && right != WORD) || (right == WIDE && left != WORD);
+static bool glued(Edge left, Edge right) {
+    return left.side == OPENING || left.side == BINDING || right.side == CLOSING ||
+           right.side == BINDING || (left.ideograph && right.dense) ||
+           (left.dense && right.ideograph);
 }
 
 char *data_words_join(const char *text, int64_t n, int64_t *length) {
@@ -263,7 +271,7 @@ char *data_words_join(const char *text, int64_t n, int64_t *length) {
     char *out = malloc((size_t)t.n + 1);
     if (!out) return NULL;
     int64_t total = 0;
-    Side left = WORD;
+    Edge left = {.side = ALONE};
     bool open[QUOTES] = {false};
     for (int64_t at = 0; at < t.n;) {
         if (text[at] == '\n') {
@@ -272,11 +280,11 @@ char *data_words_join(const char *text, int64_t n, int64_t *length) {
             continue;
         }
         Piece p = piece_at(t, at);
-        Side side = side_of(t, p, open);
-        if (!p.first && !glued(left, side)) out[total++] = ' ';
+        Edge right = edge_of(t, p, open);
+        if (!p.first && !glued(left, right)) out[total++] = ' ';
         memcpy(out + total, text + p.start, (size_t)(p.end - p.start));
         total += p.end - p.start;
-        left = side;
+        left = right;
         at = p.end + (p.end < t.n && text[p.end] == ' ');
     }
     out[total] = '\0';

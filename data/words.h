@@ -11,7 +11,7 @@
  *                     ' U+2019 - U+2010 U+2011 _   it's well-known 10-12 snake_case
  *                     . between two letters or two digits, U+00B7 between two letters
  *                                                  U.S 3.14 paral·lel
- *                     , U+066B U+066C between two digits   1,000
+ *                     , : U+066B U+066C between two digits   1,000 12:30
  *     an ideograph  one Han ideograph, kana, or private-use character, with the marks behind it
  *     a run         of one punctuation mark (P) or symbol (S but not So): ... -- !!! ==
  *     anything else one grapheme cluster: an emoji with its modifiers, a control character
@@ -37,12 +37,12 @@ char *data_words_split(const char *text, int64_t n, int64_t *length);
  *
  *     before closing punctuation  . , ; : ! ? % ) ] } and the like (Po, Pe, Pf)
  *     after opening punctuation   ( [ { $ # @ and the like (Ps, Pi, Sc)
- *     on either side of           /
- *     between ideographs, and between an ideograph and punctuation
+ *     on both sides of            / and punctuation of the width of an ideograph
+ *     between an ideograph and    another, a number, punctuation beyond ASCII
  *
  * A straight " ' or _ opens at the start of a line, closes at its end, and otherwise does what the
  * last of its kind did not; an empty line begins anew.  White space that the raw text had in other
- * places than these is not known any more.
+ * places than these is not known any more: "so--that" comes back as "so -- that".
  * New memory as above. */
 char *data_words_join(const char *text, int64_t n, int64_t *length);
 

@@ -447,8 +447,9 @@ Test(corpus, text_is_prepared_and_read_back_as_the_corpus_has_it) {
         {TOKENS(CHAR, NONE), " Hi,  you\n", " Hi,  you\n", " Hi,  you\n"},
         {TOKENS(CHAR, LETTERS), " Hi,\nyou\n", "hiyou", "hiyou"},
         {TOKENS(WORD, LOWER), "Hi , you\nA\n", "hi , you\na\n", "hi , you\na\n"},
-        {TOKENS(RAW_WORD, NONE), "\"Hi,\" (you) \u6C34\u706B.", "\" Hi , \" ( you ) \u6C34 \u706B .",
-         "\"Hi,\" (you)\u6C34\u706B.\n"},
+        {TOKENS(RAW_WORD, NONE), "\"Hi,\" (you) \u6C34\u706B.",
+         "\" Hi , \" ( you ) \u6C34 \u706B .",
+         "\"Hi,\" (you) \u6C34\u706B.\n"},
         {TOKENS(RAW_WORD, LETTERS), "Hi, \nyou", "hi\nyou", "hi\nyou\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
