@@ -9,5 +9,7 @@ long allocations(void); /* since the program's start */
 void fail_allocations(bool on);
 /* The n-th from now alone does so; 0: none. */
 void fail_allocation(long n);
+/* The next n succeed, and all behind them fail, until fail_allocations(false). */
+void fail_allocations_after(long n);
 
 #endif
