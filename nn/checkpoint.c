@@ -124,24 +124,22 @@ void nn_checkpoint_add_copy(NnCheckpoint *c, const char *name, const Tensor *val
         nn_checkpoint_add(c, name, &copy);
 }
 
-/* Whether n numbers can be; else the error. */
-static bool check_count(NnCheckpoint *c, const char *name, int64_t n) {
-    if (n < 0) nn_checkpoint_fail(c, "%s: %lld numbers", name, (long long)n);
-    return n >= 0;
+static void add_numbers(NnCheckpoint *c, const char *name, TensorDtype dtype, int64_t n,
+                        const void *x) {
+    char nothing;
+    Tensor value = tensor_wrap(n ? (void *)x : &nothing, dtype, 1, &n);
+    if (n < 0)
+        nn_checkpoint_fail(c, "%s: %lld numbers", name, (long long)n);
+    else
+        nn_checkpoint_add_copy(c, name, &value);
 }
 
 void nn_checkpoint_add_reals(NnCheckpoint *c, const char *name, int64_t n, const double *x) {
-    if (!is_open(c) || !check_count(c, name, n)) return;
-    static const double none; /* of no numbers, NULL is allowed */
-    Tensor value = tensor_wrap((double *)(n > 0 ? x : &none), TENSOR_F64, 1, &n);
-    nn_checkpoint_add_copy(c, name, &value);
+    add_numbers(c, name, TENSOR_F64, n, x);
 }
 
 void nn_checkpoint_add_ints(NnCheckpoint *c, const char *name, int64_t n, const int64_t *x) {
-    if (!is_open(c) || !check_count(c, name, n)) return;
-    static const int64_t none;
-    Tensor value = tensor_wrap((int64_t *)(n > 0 ? x : &none), TENSOR_I64, 1, &n);
-    nn_checkpoint_add_copy(c, name, &value);
+    add_numbers(c, name, TENSOR_I64, n, x);
 }
 
 void nn_checkpoint_add_text(NnCheckpoint *c, const char *key, const char *text) {
