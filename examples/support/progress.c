@@ -47,25 +47,27 @@ void example_progress_resume(ExampleProgress *p) {
     p->tokens_before = p->tokens;
 }
 
-/* "3/12" after the third epoch, "3.25/12" within the fourth. */
-static void write_epoch(const ExampleProgress *p, char text[PART]) {
-    bool whole = p->window >= p->windows;
+/* "epoch 3.25/12" within the fourth epoch; at the end of one, a line has "epoch 4/12". */
+static void write_epoch(const ExampleProgress *p, bool whole, char text[PART]) {
     /* Rounded down: an epoch that goes on is not over. */
-    snprintf(text, PART, "epoch %.*f/%lld", whole ? 0 : 2,
-             whole ? (double)p->epoch : floor(100 * epochs_done(p) + 1e-9) / 100,
+    double done = floor(100 * epochs_done(p) + 1e-9) / 100;
+    snprintf(text, PART, "epoch %.*f/%lld", whole ? 0 : 2, whole ? (double)p->epoch : done,
              (long long)p->epochs);
 }
 
 static void write_rate(const ExampleProgress *p, char text[PART]) {
     double spent = fmax(p->clock() - p->started, 1e-9);
-    double thousands = 1e-3 * (double)(p->tokens - p->tokens_before) / spent;
-    snprintf(text, PART, "%.*fk tokens/s", thousands < 10 ? 1 : 0, thousands);
+    double rate = (double)(p->tokens - p->tokens_before) / spent;
+    if (rate < 999.5)
+        snprintf(text, PART, "%.0f tokens/s", rate);
+    else
+        snprintf(text, PART, "%.*fk tokens/s", rate < 9950 ? 1 : 0, 1e-3 * rate);
 }
 
 /* "1:05 left", "2:01:05 left"; nothing while it cannot be known. */
 static void write_left(const ExampleProgress *p, char text[PART]) {
     double done = share_done(p) - p->share_before;
-    double left = ceil((p->clock() - p->started) * (1 - share_done(p)) / done);
+    double left = ceil((p->clock() - p->started) * (1 - share_done(p)) / done - 1e-6);
     *text = 0;
     if (!(done > 0)) return;
     long minutes = (long)fmin(left / 60, 1e9), hours = minutes / 60;
@@ -104,7 +106,7 @@ enum { PARTS = 8 };
 
 /* The parts in their order; what comes first in `order` is left out last. */
 static void write_parts(const ExampleProgress *p, char part[PARTS][PART]) {
-    write_epoch(p, part[0]);
+    write_epoch(p, false, part[0]);
     write_number("loss %.2f", p->loss, part[1]);
     write_number("perplexity %.2f", exp(p->loss), part[2]);
     write_number("held-out %.2f", p->held_out, part[3]);
@@ -151,7 +153,7 @@ void example_progress_clear(ExampleProgress *p) {
 static void write_line(const ExampleProgress *p, char line[sizeof p->held]) {
     char epoch[PART], held_out[PART], lr[PART], norm[PART], rate[PART], left[PART];
     bool terminal = p->terminal;
-    write_epoch(p, epoch);
+    write_epoch(p, p->window >= p->windows, epoch);
     write_number(terminal ? "  held-out %.2f" : "  held-out %.4f", p->held_out, held_out);
     write_number("  lr %.4g", p->lr, lr);
     write_number("  norm %.4g", p->grad_norm, norm);
@@ -181,7 +183,8 @@ static double pause_of(const ExampleProgress *p, double now) {
 
 void example_progress_step(ExampleProgress *p) {
     double now = p->clock();
-    if (now - p->shown < pause_of(p, now)) return;
+    bool epoch_ends = p->window >= p->windows; /* and has a line of its own */
+    if (now - p->shown < pause_of(p, now) || (epoch_ends && !p->terminal)) return;
     p->terminal ? draw(p) : print_line(p);
     p->shown = now;
 }
