@@ -1,146 +1,24 @@
 #include "data/plot.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "data/axis.h"
 #include "data/svg.h"
 
 enum { GRID = 0xE0E0E0, INK = 0x000000, PADDING = 12, LINE = 16 /* height of a line of text */ };
 
-/* ---- where the marks of an axis stand ---- */
-
-enum { MAX_MARKS = 32, NUMBER_SIZE = 32 };
-
-typedef struct {
-    int n;
-    double value[MAX_MARKS];
-    char text[MAX_MARKS][NUMBER_SIZE];
-} Marks;
-
-/* The smallest of 1, 2 or 5 times a power of ten that goes into the range `most` times at most. */
-static double step_of(double range, int most) {
-    double power = pow(10, floor(log10(range / most)));
-    for (int multiple = 1; multiple <= 5; multiple += multiple == 1 ? 1 : 3)
-        if (range / (multiple * power) <= most)
-            return multiple * power;
-    return 10 * power;
-}
-
-static void add_mark(Marks *marks, double value) {
-    if (marks->n < MAX_MARKS)
-        marks->value[marks->n++] = value;
-}
-
-static void mark_linear(Marks *marks, double low, double high) {
-    double step = step_of(high - low, 7);
-    marks->n = 0;
-    for (double k = ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++)
-        add_mark(marks, k * step + 0.0); /* + 0: no -0 */
-}
-
-/* Multiples 1 to 9 of powers of ten, those in the text; low and high are logarithms.  Beyond the
- * smallest and the largest number, where only the margins reach, there are none. */
-static void mark_multiples(Marks *marks, double low, double high, const char *multiples) {
-    int every = 1 + (int)((high - low) / 8);
-    marks->n = 0;
-    for (double k = floor(low / every) * every; k <= high; k += every)
-        for (const char *m = multiples; *m; m++) {
-            double u = k + log10(*m - '0'), value = (*m - '0') * pow(10, k);
-            bool is_number = value > 0 && isfinite(value);
-            if (is_number && u >= low - 1e-9 && u <= high + 1e-9)
-                add_mark(marks, value);
-        }
-}
-
-/* Powers of ten, if the axis has three of them; else more and more between them. */
-static void mark_logarithmic(Marks *marks, double low, double high) {
-    static const char *const multiples[] = {"1", "125", "123456789"};
-    for (int i = 0; i < 3; i++) {
-        mark_multiples(marks, low, high, multiples[i]);
-        if (marks->n >= 3)
-            return;
-    }
-    mark_linear(marks, pow(10, low), pow(10, high));
-}
-
-/* The decimals in which all marks differ, but not more of 1000000 than 1e+06. */
-static void write_marks(Marks *marks) {
-    double largest = 0, step = INFINITY;
-    for (int i = 0; i < marks->n; i++) {
-        largest = fmax(largest, fabs(marks->value[i]));
-        if (i > 0)
-            step = fmin(step, marks->value[i] - marks->value[i - 1]);
-    }
-    double digits = 1 + floor(log10(largest)) - floor(log10(step) + 1e-9);
-    int shown = digits > 6 ? (int)fmin(digits, 15) : 6; /* also of one mark, and of 0 alone */
-    for (int i = 0; i < marks->n; i++)
-        snprintf(marks->text[i], NUMBER_SIZE, "%.*g", shown, marks->value[i]);
-}
-
-/* ---- axes ---- */
-
-/* From values to pixels; low and high are of the value, or of its logarithm. */
-typedef struct {
-    bool log;
-    double low, high;
-    double from, to;
-    Marks marks;
-} Axis;
-
-static double place(const Axis *a, double value) {
-    double u = a->log ? log10(value) : value;
-    return a->from + (u - a->low) / (a->high - a->low) * (a->to - a->from);
-}
-
-/* An axis that no value was shown to yet. */
-static Axis new_axis(bool logarithmic) {
-    return (Axis){.log = logarithmic, .low = INFINITY, .high = -INFINITY};
-}
-
-static void show(Axis *a, double value) {
-    double u = a->log ? log10(value) : value;
-    a->low = fmin(a->low, u);
-    a->high = fmax(a->high, u);
-}
-
-/* Room for one value, or for values that doubles hardly tell apart. */
-static void widen(Axis *a) {
-    if (a->low > a->high) {
-        a->low = 0;
-        a->high = 1;
-        return;
-    }
-    double size = fmax(fabs(a->low), fabs(a->high));
-    /* A difference of logarithms is one of the values in relation to their size. */
-    if (a->high - a->low > (a->log ? 1e-11 * fmax(size, 1) : fmax(1e-11 * size, 1e-300)))
-        return;
-    double more = a->log || size < 1e-290 ? 0.5 : 0.05 * size;
-    a->low -= more;
-    a->high += more;
-}
-
-/* After the last value.  margin: the part of the range to leave free at both ends. */
-static void finish_axis(Axis *a, double margin) {
-    widen(a);
-    double more = margin * (a->high - a->low);
-    a->low -= more;
-    a->high += more;
-    if (a->log)
-        mark_logarithmic(&a->marks, a->low, a->high);
-    else
-        mark_linear(&a->marks, a->low, a->high);
-    write_marks(&a->marks);
-}
-
 /* ---- line charts ---- */
 
 typedef struct {
-    int n;
-    const DataSeries *series;
-    DataLineChart options;
-    Axis x, y;
+    DataChart of;
+    DataAxis x, y;
+    double top;                        /* in the picture */
+    double legend_width, legend_height; /* width 0: no series is named */
     FILE *svg;
 } Chart;
 
@@ -156,53 +34,52 @@ static const char *dashes_of(int i) {
     return dashes[i / 7 % 4];
 }
 
-static double x_of(const DataSeries *s, int64_t i) {
-    return s->x ? s->x[i] : (double)i;
-}
+enum { SAMPLE = 24 /* length of the line in the legend */ };
 
-static bool is_drawn(const DataSeries *s, int64_t i, bool log_y) {
-    const double limit = 1e300; /* so that differences do not overflow */
-    return fabs(x_of(s, i)) <= limit && fabs(s->y[i]) <= limit && !(log_y && s->y[i] <= 0);
-}
-
-static void measure(Chart *c) {
-    c->x = new_axis(false);
-    c->y = new_axis(c->options.log_y);
-    for (int k = 0; k < c->n; k++) {
-        const DataSeries *s = &c->series[k];
-        for (int64_t i = 0; i < s->n; i++) {
-            if (!is_drawn(s, i, c->options.log_y))
-                continue;
-            show(&c->x, x_of(s, i));
-            show(&c->y, s->y[i]);
-        }
+static void measure_legend(Chart *c) {
+    for (int k = 0; k < c->of.n; k++) {
+        const char *name = c->of.series[k].name;
+        if (!name)
+            continue;
+        double width = SAMPLE + 6 + data_svg_text_width(name) + PADDING;
+        c->legend_width = fmax(c->legend_width, width);
+        c->legend_height += LINE;
     }
-    finish_axis(&c->x, 0);
-    finish_axis(&c->y, 0.04);
 }
 
-/* Where the axes begin and end in the picture. */
-static void lay_out(Chart *c) {
-    const DataLineChart *o = &c->options;
+static double left_margin(const Chart *c) {
     double numbers = 0;
     for (int i = 0; i < c->y.marks.n; i++)
         numbers = fmax(numbers, data_svg_text_width(c->y.marks.text[i]));
-    c->x.from = PADDING + (o->y_label ? LINE + 4 : 0) + numbers + 6;
+    return PADDING + (c->of.options.y_label ? LINE + 4 : 0) + numbers + 6;
+}
+
+/* With what the axis of y and the legend need. */
+static double chart_height(const Chart *c) {
+    double title = PADDING + (c->of.options.title ? LINE + 8 : 0);
+    return fmax(c->of.options.height, title + c->legend_height + PADDING);
+}
+
+/* Where the axes begin and end in the picture. */
+static void lay_out(Chart *c, double left, double top) {
+    const DataLineChart *o = &c->of.options;
+    c->top = top;
+    c->x.from = left;
     c->x.to = o->width - 2 * PADDING;
-    c->y.from = o->height - PADDING - LINE - (o->x_label ? LINE + 4 : 0);
-    c->y.to = PADDING + (o->title ? LINE + 8 : 0);
+    c->y.from = top + o->height - PADDING - LINE - (o->x_label ? LINE + 4 : 0);
+    c->y.to = top + PADDING + (o->title ? LINE + 8 : 0);
 }
 
 static void draw_axes(Chart *c) {
-    const Axis *x = &c->x, *y = &c->y;
+    const DataAxis *x = &c->x, *y = &c->y;
     for (int i = 0; i < x->marks.n; i++) {
-        double at = place(x, x->marks.value[i]);
+        double at = data_axis_place(x, x->marks.value[i]);
         data_svg_line(c->svg, at, y->from, at, y->to, GRID);
         data_svg_text(c->svg, at, y->from + LINE, DATA_SVG_MIDDLE, DATA_SVG_FONT, false,
                       x->marks.text[i]);
     }
     for (int i = 0; i < y->marks.n; i++) {
-        double at = place(y, y->marks.value[i]);
+        double at = data_axis_place(y, y->marks.value[i]);
         data_svg_line(c->svg, x->from, at, x->to, at, GRID);
         data_svg_text(c->svg, x->from - 6, at + 4, DATA_SVG_END, DATA_SVG_FONT, false,
                       y->marks.text[i]);
@@ -211,66 +88,46 @@ static void draw_axes(Chart *c) {
 }
 
 static void draw_titles(Chart *c) {
-    const DataLineChart *o = &c->options;
+    const DataLineChart *o = &c->of.options;
     double middle_x = (c->x.from + c->x.to) / 2, middle_y = (c->y.from + c->y.to) / 2;
-    data_svg_text(c->svg, middle_x, PADDING + 10, DATA_SVG_MIDDLE, DATA_SVG_TITLE_FONT, false,
-                  o->title);
-    data_svg_text(c->svg, middle_x, o->height - PADDING, DATA_SVG_MIDDLE, DATA_SVG_FONT, false,
-                  o->x_label);
+    data_svg_text(c->svg, middle_x, c->top + PADDING + 10, DATA_SVG_MIDDLE, DATA_SVG_TITLE_FONT,
+                  false, o->title);
+    data_svg_text(c->svg, middle_x, c->top + o->height - PADDING, DATA_SVG_MIDDLE, DATA_SVG_FONT,
+                  false, o->x_label);
     data_svg_text(c->svg, PADDING + 10, middle_y, DATA_SVG_MIDDLE, DATA_SVG_FONT, true,
                   o->y_label);
 }
 
-/* Points first to last - 1, without a gap between them. */
-static void draw_run(Chart *c, const DataSeries *s, int64_t first, int64_t last, int colour) {
-    if (last - first == 1) {
-        data_svg_dot(c->svg, place(&c->x, x_of(s, first)), place(&c->y, s->y[first]),
-                     colour_of(colour));
-        return;
-    }
-    data_svg_curve_begin(c->svg, colour_of(colour), dashes_of(colour));
-    for (int64_t i = first; i < last; i++)
-        data_svg_curve_point(c->svg, place(&c->x, x_of(s, i)), place(&c->y, s->y[i]));
-    data_svg_curve_end(c->svg);
-}
-
 static void draw_series(Chart *c, int k) {
-    const DataSeries *s = &c->series[k];
-    for (int64_t i = 0; i < s->n;) {
-        int64_t first = i;
-        while (i < s->n && is_drawn(s, i, c->options.log_y))
-            i++;
-        if (i > first)
-            draw_run(c, s, first, i, k);
-        else
-            i++;
-    }
-}
-
-enum { SAMPLE = 24 /* length of the line in the legend */ };
-
-/* The legend's size; width 0: no series is named. */
-static void measure_legend(const Chart *c, double *width, double *height) {
-    *width = *height = 0;
-    for (int k = 0; k < c->n; k++) {
-        if (!c->series[k].name)
-            continue;
-        *width = fmax(*width, SAMPLE + 6 + data_svg_text_width(c->series[k].name) + PADDING);
-        *height += LINE;
+    const DataSeries *s = &c->of.series[k];
+    for (int64_t first, last = 0; data_series_run(s, c->y.log, &first, &last);) {
+        bool dot = last - first == 1;
+        if (!dot)
+            data_svg_curve_begin(c->svg, colour_of(k), dashes_of(k));
+        for (int64_t i = first; i < last; i++) {
+            double x = data_axis_place(&c->x, data_series_x(s, i));
+            double y = data_axis_place(&c->y, s->y[i]);
+            if (dot)
+                data_svg_dot(c->svg, x, y, colour_of(k));
+            else
+                data_svg_curve_point(c->svg, x, y);
+        }
+        if (!dot)
+            data_svg_curve_end(c->svg);
     }
 }
 
 static void draw_legend(Chart *c) {
-    double x = c->options.width - PADDING, y = c->y.to + LINE / 2;
-    for (int k = 0; k < c->n; k++) {
-        if (!c->series[k].name)
+    double x = c->of.options.width - PADDING, y = c->y.to + LINE / 2;
+    for (int k = 0; k < c->of.n; k++) {
+        if (!c->of.series[k].name)
             continue;
         data_svg_curve_begin(c->svg, colour_of(k), dashes_of(k));
         data_svg_curve_point(c->svg, x, y);
         data_svg_curve_point(c->svg, x + SAMPLE, y);
         data_svg_curve_end(c->svg);
         data_svg_text(c->svg, x + SAMPLE + 6, y + 4, DATA_SVG_START, DATA_SVG_FONT, false,
-                      c->series[k].name);
+                      c->of.series[k].name);
         y += LINE;
     }
 }
@@ -279,55 +136,86 @@ static bool is_size(int pixels) {
     return pixels >= 200 && pixels <= 10000;
 }
 
-static bool check_chart(const Chart *c, const char *path, TensorError *error) {
-    if (c->n < 0)
-        return tensor_error_file(error, path, -1, "not written: %d series", c->n);
-    if (!is_size(c->options.width) || !is_size(c->options.height))
+/* A chart that fits, with the sizes that it leaves to us. */
+static bool begin_chart(Chart *c, const DataChart *of, const char *path, TensorError *error) {
+    char why[DATA_SERIES_WHY];
+    *c = (Chart){.of = *of, .x = data_axis_new(false), .y = data_axis_new(of->options.log_y)};
+    DataLineChart *o = &c->of.options;
+    if (o->width == 0)
+        o->width = 720;
+    if (o->height == 0)
+        o->height = 440;
+    if (!is_size(o->width) || !is_size(o->height))
         return tensor_error_file(error, path, -1,
                                  "not written: width %d, height %d; 200 to 10000 are possible",
-                                 c->options.width, c->options.height);
-    for (int k = 0; k < c->n; k++) {
-        const DataSeries *s = &c->series[k];
-        if (s->n < 0 || (s->n > 0 && !s->y))
-            return tensor_error_file(error, path, -1, "not written: series %d has %" PRId64
-                                     " points%s", k, s->n, s->n > 0 ? ", but no y" : "");
-    }
+                                 o->width, o->height);
+    if (!data_series_check(of->n, of->series, why))
+        return tensor_error_file(error, path, -1, "not written: %s", why);
+    measure_legend(c);
     return true;
 }
 
-static bool write_chart(Chart *c, const char *path, TensorError *error) {
-    double width, height;
+/* Their axes of x are one. */
+static void measure(Chart *chart, int n) {
+    DataAxis x = data_axis_new(false);
+    for (int k = 0; k < n; k++)
+        data_series_show(chart[k].of.n, chart[k].of.series, &x, &chart[k].y);
+    data_axis_finish(&x, 0);
+    for (int k = 0; k < n; k++) {
+        chart[k].x = x;
+        data_axis_finish(&chart[k].y, 0.04);
+    }
+}
+
+static void draw_charts(FILE *svg, Chart *chart, int n) {
+    double left = 0, width = 0, height = 0;
+    measure(chart, n);
+    for (int k = 0; k < n; k++) {
+        left = fmax(left, left_margin(&chart[k]));
+        width = fmax(width, chart[k].of.options.width + chart[k].legend_width);
+    }
+    for (int k = 0; k < n; k++) {
+        chart[k].svg = svg;
+        lay_out(&chart[k], left, height);
+        height += chart_height(&chart[k]);
+    }
+    data_svg_begin(svg, width, height);
+    for (int k = 0; k < n; k++) {
+        draw_axes(&chart[k]);
+        draw_titles(&chart[k]);
+        for (int i = 0; i < chart[k].of.n; i++)
+            draw_series(&chart[k], i);
+        draw_legend(&chart[k]);
+    }
+    data_svg_end(svg);
+}
+
+bool data_plot_charts(const char *path, int n, const DataChart *charts, TensorError *error) {
     TensorFileWriter file;
-    if (!check_chart(c, path, error) || !tensor_file_begin(&file, path, error))
-        return false;
-    c->svg = file.stream;
-    measure(c);
-    lay_out(c);
-    measure_legend(c, &width, &height);
-    data_svg_begin(c->svg, c->options.width + width,
-                   fmax(c->options.height, c->y.to + height + PADDING));
-    draw_axes(c);
-    draw_titles(c);
-    for (int k = 0; k < c->n; k++)
-        draw_series(c, k);
-    draw_legend(c);
-    data_svg_end(c->svg);
-    return tensor_file_commit(&file, error);
+    if (n < 1)
+        return tensor_error_file(error, path, -1, "not written: %d charts", n);
+    Chart *chart = malloc((size_t)n * sizeof *chart);
+    if (!chart)
+        return tensor_error_errno(error, path, ENOMEM);
+    bool ok = true;
+    for (int k = 0; k < n && ok; k++)
+        ok = begin_chart(&chart[k], &charts[k], path, error);
+    if (ok && (ok = tensor_file_begin(&file, path, error))) {
+        TensorLocale locale = tensor_locale_c();
+        draw_charts(file.stream, chart, n);
+        tensor_locale_restore(locale);
+        ok = tensor_file_commit(&file, error);
+    }
+    free(chart);
+    return ok;
 }
 
 bool data_plot_lines(const char *path, int n, const DataSeries *series, const DataLineChart *chart,
                      TensorError *error) {
-    Chart c = {.n = n, .series = series};
+    DataChart one = {.n = n, .series = series};
     if (chart)
-        c.options = *chart;
-    if (c.options.width == 0)
-        c.options.width = 720;
-    if (c.options.height == 0)
-        c.options.height = 440;
-    TensorLocale locale = tensor_locale_c();
-    bool ok = write_chart(&c, path, error);
-    tensor_locale_restore(locale);
-    return ok;
+        one.options = *chart;
+    return data_plot_charts(path, 1, &one, error);
 }
 
 /* ---- heat maps ---- */
@@ -404,16 +292,16 @@ static double panel_height(const DataHeatMap *p) {
 }
 
 /* Label i of a row or column: its own, or its number in buf. */
-static const char *label_of(const char *const *labels, int64_t i, char buf[NUMBER_SIZE]) {
+static const char *label_of(const char *const *labels, int64_t i, char buf[DATA_AXIS_NUMBER]) {
     if (labels)
         return labels[i];
-    snprintf(buf, NUMBER_SIZE, "%" PRId64, i);
+    snprintf(buf, DATA_AXIS_NUMBER, "%" PRId64, i);
     return buf;
 }
 
 static double widest(const char *const *labels, int64_t n) {
     double width = 0;
-    char buf[NUMBER_SIZE];
+    char buf[DATA_AXIS_NUMBER];
     if (!labels)
         return n > 0 ? data_svg_text_width(label_of(NULL, n - 1, buf)) : 0;
     for (int64_t i = 0; i < n; i++)
@@ -427,11 +315,11 @@ static int64_t label_stride(const char *const *labels, int64_t n, double cell, d
     if (labels || cells <= 1)
         return (int64_t)cells;
     double most = fmin(fmax((double)n / cells, 1), INT_MAX);
-    return (int64_t)fmax(step_of((double)n, (int)most), 1);
+    return (int64_t)fmax(data_axis_step((double)n, (int)most), 1);
 }
 
 static void draw_row_labels(Map *m, const DataHeatMap *p, double top) {
-    char buf[NUMBER_SIZE];
+    char buf[DATA_AXIS_NUMBER];
     int64_t rows = p->values.shape[0];
     double cell = panel_cell(p);
     int64_t stride = label_stride(p->row_labels, rows, cell, DATA_SVG_FONT + 2);
@@ -441,7 +329,7 @@ static void draw_row_labels(Map *m, const DataHeatMap *p, double top) {
 }
 
 static void draw_column_labels(Map *m, double y) {
-    char buf[NUMBER_SIZE];
+    char buf[DATA_AXIS_NUMBER];
     const char *const *labels = m->options.column_labels;
     double room = m->upwards ? DATA_SVG_FONT + 2 : widest(labels, m->columns) + 4;
     int64_t stride = label_stride(labels, m->columns, m->cell, room);
@@ -477,10 +365,10 @@ static void draw_cells(Map *m, const DataHeatMap *p, double top, double low, dou
 }
 
 /* low / 2 + high / 2 may differ from a middle of 0 in the last bit of the larger one. */
-static void range_texts(double low, double high, char text[3][NUMBER_SIZE]) {
+static void range_texts(double low, double high, char text[3][DATA_AXIS_NUMBER]) {
     double value[3] = {high, low == -high ? 0 : low / 2 + high / 2, low};
     for (int i = 0; i < 3; i++)
-        snprintf(text[i], NUMBER_SIZE, "%.3g", value[i]);
+        snprintf(text[i], DATA_AXIS_NUMBER, "%.3g", value[i]);
 }
 
 static void draw_bar(Map *m, double top, double height, double low, double high) {
@@ -490,7 +378,7 @@ static void draw_bar(Map *m, double top, double height, double low, double high)
         data_svg_rect(m->svg, x, top + i * stripe, BAR, stripe,
                       scale_colour(1 - (i + 0.5) / STRIPES));
     data_svg_frame(m->svg, x, top, BAR, height);
-    char text[3][NUMBER_SIZE];
+    char text[3][DATA_AXIS_NUMBER];
     range_texts(low, high, text);
     const double at[] = {top + 9, top + height / 2 + 4, top + height};
     for (int i = 0; i < 3; i++)
@@ -561,7 +449,7 @@ static void measure_margins(Map *m) {
     for (int k = 0; k < m->n; k++) {
         const DataHeatMap *p = &m->panel[k];
         double low, high;
-        char text[3][NUMBER_SIZE];
+        char text[3][DATA_AXIS_NUMBER];
         find_range(p, &low, &high);
         range_texts(low, high, text);
         for (int i = 0; i < 3; i++)

@@ -1,11 +1,12 @@
-/* plot.h -- pictures of numbers: line charts and heat maps, as SVG.
+/* plot.h -- pictures of numbers: line charts and heat maps, as SVG; line charts as text.
  *
  *     DataSeries train = {"training", n, epoch, perplexity_train};
  *     DataLineChart chart = {.title = "Perplexity", .x_label = "epoch", .log_y = true};
  *     if (!data_plot_lines("perplexity.svg", 1, &train, &chart, &error))
  *         return report(error.message);
  *
- * A picture is one file that needs no other, for browsers, editors and printers.  It takes the
+ * A picture is one file that needs no other, for browsers, editors and printers; data/png/png.h makes
+ * a PNG file of it.  It takes the
  * place of the old file in one step (tensor/file.h), and the same input gives the same bytes,
  * whatever the program's locale.
  *
@@ -40,11 +41,56 @@ typedef struct {
  * marked at 1, 2 or 5 times powers of ten.  A point that cannot be drawn is left out, and the
  * line has a gap there: a coordinate that is NaN, infinite or beyond +-1e300, or with log_y a y
  * not above 0.  A point between two gaps shows as a dot.  Series, or a chart, without points are
- * no error.  Colours repeat after 7 series, with other dashes.
+ * no error.  Its place among the n gives a series its colour; colours repeat after 7, with other
+ * dashes.
  * Fails (false, the old file stays): n or a series' n below 0, no y; a size outside 200..10000;
  * the file cannot be written. */
 bool data_plot_lines(const char *path, int n, const DataSeries *series, const DataLineChart *chart,
                      TensorError *error);
+
+typedef struct {
+    int n;
+    const DataSeries *series; /* [n] */
+    DataLineChart options;
+} DataChart;
+
+/* n charts below each other, each as data_plot_lines has it; their axes of x are the same, and as
+ * long as the longest needs.
+ * Fails (false, the old file stays): n < 1; as data_plot_lines; out of memory. */
+bool data_plot_charts(const char *path, int n, const DataChart *charts, TensorError *error);
+
+/* ---- line charts as text ---- */
+
+typedef enum {
+    DATA_TEXT_ASCII,   /* a sign for each series: * + o x # @ % = */
+    DATA_TEXT_UNICODE, /* the same with drawn axes; one series alone is a line of Braille dots */
+    DATA_TEXT_COLOUR   /* Braille dots in colours, for terminals that know ECMA-48's (ANSI) */
+} DataTextStyle;
+
+typedef struct {
+    DataTextStyle style;
+    int width;  /* characters of the longest line, 20..1000; 0: 80 */
+    int height; /* lines between the axis and the title, 3..500; 0: 16 */
+} DataText;
+
+/* The chart of data_plot_lines on a terminal (text NULL: all zero); what is longer than a line is
+ * cut off, characters that would move the cursor show as '?'.  In ASCII all others beyond it do.
+ *
+ *     Perplexity
+ *     50 +*
+ *        | *
+ *     20 +  **
+ *        |    ***
+ *     10 +       ******
+ *        +-+--------+--
+ *          0       10
+ *             epoch
+ *     * training
+ *
+ * Fails (false): n or a series' n below 0, no y; a size beyond the limits (nothing is written); out
+ * of memory; the stream cannot be written. */
+bool data_plot_text(FILE *out, int n, const DataSeries *series, const DataLineChart *chart,
+                    const DataText *text, TensorError *error);
 
 /* ---- heat maps ---- */
 
