@@ -211,12 +211,13 @@ static int train(TrainOptions *o, const char *story_path) {
     LmRun run = {0};
     const char *text = lm_texts_name(&o->settings, story_path);
     int status;
-    bool ok = lm_run_prepare(o->out, &error) && check_folder(o, &error) &&
+    bool ok = check_folder(o, &error) &&
               lm_texts_read(&o->settings, story_path, &corpus, &error);
     run.settings = o->settings;
     run.vocab = corpus.vocab;
     uint64_t seed = (uint64_t)o->settings.seed;
-    if (ok && lm_model_init(&run.model, &o->settings.model, seed, &error)) {
+    if (ok && lm_model_init(&run.model, &o->settings.model, seed, &error) &&
+        lm_run_prepare(o->out, &error)) {
         if (lm_process() == 0) describe(&run, &corpus, text);
         status = train_run(o, &run, &corpus);
     } else {

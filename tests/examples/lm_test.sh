@@ -17,7 +17,8 @@ refused() {
     check "the message on lm ${*:2} has '$1': $(cat err)" grep -qF -- "$1" err
 }
 
-small=(--embedding 0 --hidden 16 --batch 4 --steps 10 --epochs 3 --dropout 0)
+# The first training of the folder: --overwrite takes that for granted.
+small=(--overwrite --embedding 0 --hidden 16 --batch 4 --steps 10 --epochs 3 --dropout 0)
 train() { run train --text text.txt "${small[@]}" "$@"; }
 
 # The losses and perplexities of a log, in full, without times.
@@ -59,8 +60,15 @@ refused 'not a finite number' train --dropout 1e999
 refused 'more than 0' train --lr 0
 refused 'less than 1' train --dropout 1
 refused 'less than 1' train --valid 1
-refused 'sgd, adam' train --optimizer adagrad
-refused 'none, letters' train --clean words
+refused 'sgd, asgd' train --optimizer newton
+refused 'rnnlm' train --preset tiny
+refused 'one-cycle' train --schedule sine
+refused '--momentum' train --optimizer adam --momentum 0.9
+refused '--nonmonotone' train --nonmonotone 2
+refused '--text' train --text text.txt --data ptb
+refused 'leave nothing' train --text text.txt --valid 0.5 --test 0.5
+refused '--tied' train --text text.txt --tied --embedding 8 --layers 1 --out wrong
+refused 'none, lower, letters' train --clean words
 : >empty.txt
 refused 'empty.txt' train --text empty.txt
 echo 'Too short.' >short.txt
@@ -70,7 +78,8 @@ printf '123 456\n' >digits.txt
 refused 'digits.txt' train --text digits.txt --clean letters
 printf 'good \xff bad' >latin1.txt
 refused 'latin1.txt: byte 5' train --text latin1.txt
-refused '.: is a folder' train --text .
+mkdir no-texts
+refused 'no-texts' train --text no-texts
 refused 'text.txt' train --text text.txt --out text.txt
 refused 'text.txt' train --text text.txt --out text.txt/run
 refused 'empty' train --text text.txt --out ''
@@ -85,10 +94,10 @@ check 'nothing was written by all that' is "$(find . -name '*.json')" ''
 train --out run --epochs 12 --lr 0.01
 check 'training ends with 0' is $status 0
 check 'training prints no error' is "$(cat err)" ''
-for file in model.safetensors vocab.json config.json; do
+for file in model.safetensors vocab.json config.json checkpoint.safetensors log.csv log.jsonl; do
     check "$file is written" test -s "run/$file"
 done
-check 'no temporary file is left' is "$(find run -type f | wc -l)" 3
+check 'no temporary file is left' is "$(find run -type f | wc -l)" 6
 # shellcheck disable=SC2016
 check 'perplexity falls to less than half' awk '
     /^epoch/ { sub(/.*perplexity /, ""); n++; if (n == 1) first = $1; last = $1 }
@@ -159,7 +168,7 @@ damaged() {
     check "$2 was edited by $3" test "$(cmp -s "run/$2" "bad/$2"; echo $?)" = 1
     refused "$1" generate --run bad
 }
-damaged 'bad/config.json' config.json 's/"version": 1/"version": 9/'
+damaged 'bad/config.json' config.json 's/"version": 2/"version": 9/'
 damaged 'bad/config.json' config.json 's/"hidden": 16/"hidden": -16/'
 damaged 'bad/config.json' config.json 's/"hidden": 16/"hidden": "x"/'
 damaged 'bad/config.json' config.json '/"format"/d'
@@ -184,7 +193,9 @@ done
 cp -r run kept
 train --out run --optimizer sgd --lr 1e6 --clip 0 --epochs 50
 check 'divergence: one line, status 1' one_line_error 1 lm
-check 'divergence leaves the folder as it was' diff -r run kept
+for file in model.safetensors vocab.json config.json; do
+    check "divergence leaves the $file of the run before" cmp "run/$file" "kept/$file"
+done
 
 # ---- signals ----
 
@@ -198,6 +209,25 @@ rm -rf stopped
 interrupt TERM "$lm" "${hours[@]}"
 check 'SIGTERM: status 143' is $status 143
 check 'SIGTERM: the model is saved' test -s stopped/model.safetensors
+
+run train --resume --out stopped --epochs 1
+check 'a run that was stopped goes on to its end' is $status 0
+train --out stopped --epochs 1
+check 'a run that ended can be followed by another' is $status 0
+
+# ---- presets and configurations ----
+
+run train --preset awd --text text.txt --hidden 8 --write-config awd.json
+check 'a configuration is written' is $status 0
+check 'with the settings of the preset' grep -q '"weight-drop": 0.5' awd.json
+check 'and those of the command line' grep -q '"hidden": 8' awd.json
+run train --config awd.json --embedding 4 --layers 2 --batch 2 --steps 8 --epochs 2 --out awd
+check 'it is read back, and can be overridden' is $status 0
+check 'words are words' grep -q ' words to train on' out
+run train --text text.txt --hidden 8 --config run/config.json --epochs 1 --out again
+check 'the config.json of a run is a configuration' grep -q 'windows of 4 x 10' out
+echo '{"hiden": 3}' >typo.json
+refused 'typo.json: hiden: no such setting' train --config typo.json
 
 # ---- folders ----
 
