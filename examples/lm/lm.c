@@ -103,6 +103,15 @@ static bool gather_settings(TrainOptions *o, int argc, char **argv, TensorError 
     return lm_settings_check(s, error);
 }
 
+static bool check_length(const LmSettings *s, const DataCorpus *c, const char *text,
+                         TensorError *error) {
+    int64_t rows = s->batch * s->workers * lm_process_count(), needed = rows * s->steps + 1;
+    return c->train.count >= needed ||
+           tensor_error_file(error, text, -1, "%lld tokens to train on are too few for %lld rows "
+                             "(--batch) of --steps %lld: needs %lld", (long long)c->train.count,
+                             (long long)rows, (long long)s->steps, (long long)needed);
+}
+
 /* ---- lm train: what it says ---- */
 
 static void describe(const LmRun *run, const DataCorpus *c, const char *text) {
@@ -216,6 +225,7 @@ static int train(TrainOptions *o, const char *story_path) {
     run.settings = o->settings;
     run.vocab = corpus.vocab;
     uint64_t seed = (uint64_t)o->settings.seed;
+    ok = ok && check_length(&o->settings, &corpus, text, &error);
     if (ok && lm_model_init(&run.model, &o->settings.model, seed, &error) &&
         lm_run_prepare(o->out, &error)) {
         if (lm_process() == 0) describe(&run, &corpus, text);

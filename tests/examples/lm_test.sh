@@ -17,7 +17,6 @@ refused() {
     check "the message on lm ${*:2} has '$1': $(cat err)" grep -qF -- "$1" err
 }
 
-# The first training of the folder: --overwrite takes that for granted.
 small=(--overwrite --embedding 0 --hidden 16 --batch 4 --steps 10 --epochs 3 --dropout 0)
 train() { run train --text text.txt "${small[@]}" "$@"; }
 
