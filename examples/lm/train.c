@@ -181,7 +181,6 @@ static bool save_model(LmTrainer *r, double valid, TensorError *error) {
     double perplexity = exp(p->epoch_mean.loss / p->epoch_mean.tokens);
     run->result = (LmResult){p->epoch, perplexity, valid, NAN};
     r->place.result = run->result;
-    r->wrote_model = true;
     return lm_process() != 0 || lm_run_save(r->job->folder, run, error);
 }
 
@@ -263,7 +262,7 @@ static LmTrainStatus train_epochs(LmTrainer *r, TensorError *error) {
 /* The test text, with the best parameters. */
 static LmTrainStatus test(LmTrainer *r, TensorError *error) {
     LmRun *run = r->job->run;
-    if (r->job->corpus->test.count == 0 || !r->wrote_model) return LM_TRAIN_DONE;
+    if (r->job->corpus->test.count == 0 || r->place.result.epoch == 0) return LM_TRAIN_DONE;
     if (!lm_run_load_parameters(r->job->folder, run, error) ||
         !measure_part(r, &r->job->corpus->test, 1, &run->result.test, error))
         return LM_TRAIN_FAILED;
@@ -314,7 +313,7 @@ static Optim *make_optimizer(NnParamSet *set, const LmSettings *s) {
 static bool start_place(LmTrainer *r, TensorError *error) {
     const LmSettings *s = r->settings;
     OptimPlateau plateau = lm_trainer_plateau(s);
-    r->place = (LmPlace){.epoch = 1, .best = INFINITY, .plateau = optim_plateau_start(&plateau, s->lr),
+    r->place = (LmPlace){.epoch = 1, .best = INFINITY, .plateau = optim_plateau_start(&plateau, 1),
                          .averaging = s->optimizer == LM_ASGD && s->nonmonotone == 0,
                          .result = {0, NAN, NAN, NAN}};
     if (r->job->resume) return lm_trainer_load(r, error);

@@ -8,7 +8,7 @@
  * schedule, early stopping, step, carried state and place in the text, and the settings: a run that
  * goes on from it gives the same bits as one that never stopped.  model.safetensors with its
  * companions (run.h) is written after an epoch that is the best on validation text so far; without
- * such a text with every checkpoint but the first. */
+ * such a text after every epoch; and when training is stopped before there is any. */
 #ifndef EXAMPLES_LM_TRAIN_H
 #define EXAMPLES_LM_TRAIN_H
 #include <signal.h>

@@ -30,7 +30,7 @@ typedef struct {
     double best;             /* validation perplexity; INFINITY at first */
     double seconds;          /* of training */
     LmMeans row, epoch_mean; /* since the last row of the log; of the epoch */
-    OptimPlateauState plateau;
+    OptimPlateauState plateau; /* its rate is the share of --lr */
     int64_t history;         /* epochs whose validation perplexity is kept: */
     double *valid;           /* [history], malloc */
     LmResult result;         /* what was saved in model.safetensors */
@@ -50,7 +50,6 @@ typedef struct {
     double row_started; /* place.seconds at the last row of the log */
     double started;     /* seconds, on the clock: place.seconds counts from there */
     double saved;       /* seconds, on the clock: of the last checkpoint */
-    bool wrote_model;   /* in this run */
 } LmTrainer;
 
 /* ---- trainer_rate.c ---- */

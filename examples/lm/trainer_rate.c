@@ -56,7 +56,7 @@ void lm_trainer_set_rate(LmTrainer *r, int64_t T) {
     case LM_CONSTANT: break;
     case LM_EXPONENTIAL:
     case LM_STEP: lr = rate_of_epoch(r); break;
-    case LM_PLATEAU: lr = r->place.plateau.lr; break;
+    case LM_PLATEAU: lr = s->lr * r->place.plateau.lr; break;
     case LM_COSINE:
     case LM_LINEAR:
     case LM_ONE_CYCLE: lr = rate_of_step(r); break;
