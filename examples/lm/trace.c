@@ -127,7 +127,7 @@ static bool check_units(const Reading *r, int64_t layer, TensorError *error) {
         int64_t unit = r->options->unit[k], H = units_of(r, layer);
         if (unit < 0 || unit >= H)
             return tensor_error_set(error, "layer %" PRId64 " has no unit %" PRId64
-                                    ": its %" PRId64 " units are counted from 0", layer, unit, H);
+                                    ": its last one is %" PRId64, layer, unit, H - 1);
     }
     return true;
 }
@@ -135,8 +135,8 @@ static bool check_units(const Reading *r, int64_t layer, TensorError *error) {
 static bool check_layers(const Reading *r, TensorError *error) {
     int64_t layer = r->options->layer, L = layer_count(r);
     if (layer < -1 || layer >= L)
-        return tensor_error_set(error, "the model has no layer %" PRId64 ": its %" PRId64
-                                " layers are counted from 0", layer, L);
+        return tensor_error_set(error, "the model has no layer %" PRId64
+                                ": its last one is %" PRId64, layer, L - 1);
     for (int64_t k = 0; k < layers_shown(r); k++)
         if (!check_units(r, first_layer(r) + k, error)) return false;
     return true;

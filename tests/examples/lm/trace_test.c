@@ -46,7 +46,8 @@ static LmRun make_run(DataVocabKind kind, const char *text, LmConfig config) {
     return run;
 }
 
-static const char letters[] = "a \"quoted\",\n\ttale <&> \xe6\x97\xa5\xe6\x9c\xac, \xc3\xa9t\xc3\xa9";
+static const char letters[] =
+    "a \"quoted\",\n\ttale <&> \xe6\x97\xa5\xe6\x9c\xac, \xc3\xa9t\xc3\xa9";
 
 enum { LAYERS = 3, UNITS = 8, STEPS = 64 };
 
@@ -422,9 +423,9 @@ Test(lm_trace, what_cannot_be_shown_is_refused) {
         {"", "--text", {.layer = -1}},
         {"quax", "'x'", {.layer = -1}},
         {"\xff", "--text", {.layer = -1}},
-        {"a", "no layer 3: its 3 layers", {.layer = 3}},
+        {"a", "no layer 3: its last one is 2", {.layer = 3}},
         {"a", "no layer -2", {.layer = -2}},
-        {"a", "layer 2 has no unit 4: its 4 units", {.layer = -1, .unit = bad_unit,
+        {"a", "layer 2 has no unit 4: its last one is 3", {.layer = -1, .unit = bad_unit,
                                                      .unit_count = 2}},
         {"a", "has no unit -1", {.layer = 0, .unit = negative, .unit_count = 1}},
         {"qa", "2 tokens: skipping 2", {.svg = svg, .layer = 0, .skip = 2}},
