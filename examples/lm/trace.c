@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "data/plot.h"
+#include "data/png/png.h"
 #include "examples/support/program.h"
 #include "nn/lstm_trace.h"
 
@@ -221,7 +222,7 @@ static const int64_t *choose_units(const Reading *r, int64_t layer, TensorError 
 
 /* ---- the picture ---- */
 
-enum { TITLE_SIZE = 160, NUMBER_SIZE = 24, LIKELIEST = 10 };
+enum { TITLE_SIZE = 160, NUMBER_SIZE = 24, LIKELIEST = 10, PNG_SCALE = 2 };
 
 typedef struct {
     const Reading *reading;
@@ -451,6 +452,7 @@ static bool write_files(const Reading *r, TensorError *error) {
     const LmTraceOptions *o = r->options;
     return check_layers(r, error) && (!o->svg || check_picture(r, error)) &&
            (!o->svg || write_picture(r, o->svg, error)) &&
+           (!o->svg || !o->png || data_plot_png(o->svg, o->png, PNG_SCALE, error)) &&
            (!o->csv || write_table(r, o->csv, error));
 }
 
@@ -482,9 +484,9 @@ typedef struct {
 } Command;
 
 static const Command command_defaults = {
-    .folder = "lm-run", .trace = {.svg = "trace.svg", .layer = -1, .units = 12}};
+    .folder = "lm-run", .trace = {.layer = -1, .units = 12}};
 
-enum { COMMAND_OPTIONS = 9 };
+enum { COMMAND_OPTIONS = 10 };
 
 static void list_options(Command *c, ExampleOption table[COMMAND_OPTIONS]) {
     const ExampleOption options[COMMAND_OPTIONS] = {
@@ -492,7 +494,10 @@ static void list_options(Command *c, ExampleOption table[COMMAND_OPTIONS]) {
          EXAMPLE_OPTION_TEXT, .variable = &c->folder},
         {"text", "TEXT", "the text that the model reads", EXAMPLE_OPTION_TEXT,
          .variable = &c->text},
-        {"out", "FILE", "picture to write, SVG", EXAMPLE_OPTION_TEXT, .variable = &c->trace.svg},
+        {"out", "FILE", "picture to write, SVG; otherwise RUN/trace.svg", EXAMPLE_OPTION_TEXT,
+         .variable = &c->trace.svg},
+        {"png", "FILE", "the picture as PNG, too", EXAMPLE_OPTION_TEXT,
+         .variable = &c->trace.png},
         {"csv", "FILE", "table to write, too: all units in all steps",
          EXAMPLE_OPTION_TEXT, .variable = &c->trace.csv},
         {"layer", "N", "this layer only, counted from 0; -1: all", EXAMPLE_OPTION_INT,
@@ -552,6 +557,7 @@ static int run_trace(Command *c) {
     if (!isnan(result.bits))
         printf(": %.3f bits each, perplexity %.4g", result.bits, exp2(result.bits));
     printf("\nsaved     %s\n", c->trace.svg);
+    if (c->trace.png) printf("saved     %s\n", c->trace.png);
     if (c->trace.csv) printf("saved     %s\n", c->trace.csv);
     return 0;
 }
@@ -560,6 +566,7 @@ int lm_trace_command(int argc, char **argv) {
     Command c = command_defaults;
     ExampleOption table[COMMAND_OPTIONS];
     TensorError error;
+    char svg[PATH_MAX];
     list_options(&c, table);
     switch (example_options_read(table, argc, argv, &error)) {
     case EXAMPLE_OPTIONS_WRONG: return refuse(&error);
@@ -567,6 +574,10 @@ int lm_trace_command(int argc, char **argv) {
     case EXAMPLE_OPTIONS_OK: break;
     }
     if (!c.text) return example_refuse("lm", "--text is missing: the text to read");
+    if (!c.trace.svg) {
+        if (!lm_run_path(c.folder, "trace.svg", svg, &error)) return refuse(&error);
+        c.trace.svg = svg;
+    }
     int64_t *unit = NULL;
     if (c.units) {
         unit = read_list(c.units, &c.trace.unit_count, &error);

@@ -17,13 +17,14 @@ enum {
 };
 
 typedef struct {
-    const char *svg, *csv; /* the files to write; NULL: not this one */
-    const char *name;      /* of the model, which begins the picture's title; NULL: none */
-    int64_t layer;         /* of the L layers, counted from 0; -1: all */
-    int64_t skip;          /* tokens at the beginning that are read, but stand in no column */
-    int64_t units;         /* rows of a panel: the units of the layer whose c varies most (largest
-                              variance over the columns); 0: all */
-    const int64_t *unit;   /* [unit_count], or NULL: these units instead, in this order */
+    const char *svg, *png, *csv; /* the files to write; NULL: not this one; a PNG file, of two
+                                    pixels for each of the SVG's, needs the SVG one */
+    const char *name;    /* of the model, which begins the picture's title; NULL: none */
+    int64_t layer;       /* of the L layers, counted from 0; -1: all */
+    int64_t skip;        /* tokens at the beginning that are read, but stand in no column */
+    int64_t units;       /* rows of a panel: the units of the layer whose c varies most (largest
+                            variance over the columns); 0: all */
+    const int64_t *unit; /* [unit_count], or NULL: these units instead, in this order */
     int64_t unit_count;
 } LmTraceOptions;
 
@@ -46,7 +47,8 @@ typedef struct {
  *
  * Fails (false; a file that could not be written is as it was): lm_run_encode's; no token left;
  * more tokens, columns or cells than above; a layer, unit or skip that is not there; the model's
- * output is not finite; a file cannot be written; out of memory. */
+ * output is not finite; a file cannot be written (those before it are new then: SVG, PNG,
+ * CSV); out of memory. */
 bool lm_trace(const LmRun *run, const char *text, int64_t n, const LmTraceOptions *options,
               LmTraceResult *result, TensorError *error);
 

@@ -14,16 +14,19 @@
 #include "tests/support/read_text.h"
 #include "tests/support/xml.h"
 
-static char svg[TEST_PATH_SIZE], csv[TEST_PATH_SIZE];
+static char svg[TEST_PATH_SIZE], csv[TEST_PATH_SIZE], png[TEST_PATH_SIZE];
 
 static void make_folder(void) {
     test_folder_make(svg, "trace.svg");
     test_folder_of(svg, csv);
+    strcpy(png, csv);
     strcat(csv, "/trace.csv");
+    strcat(png, "/trace.png");
 }
 
 static void remove_folder(void) {
     unlink(csv);
+    unlink(png);
     test_folder_remove(svg);
 }
 
@@ -494,7 +497,8 @@ static int command(int argc, const char *const *arguments) {
             (const char *[]){__VA_ARGS__})
 
 static void remove_run(const char *folder) {
-    static const char *const files[] = {"config.json", "vocab.json", "model.safetensors"};
+    static const char *const files[] = {"config.json", "vocab.json", "model.safetensors",
+                                        "trace.svg"};
     char path[TEST_PATH_SIZE + 32];
     for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
         snprintf(path, sizeof path, "%s/%s", folder, files[k]);
@@ -505,7 +509,7 @@ static void remove_run(const char *folder) {
 
 Test(lm_trace, the_command_reads_a_saved_model) {
     TensorError error;
-    char folder[TEST_PATH_SIZE];
+    char folder[TEST_PATH_SIZE], default_svg[TEST_PATH_SIZE + 16];
     test_folder_of(svg, folder);
     strcat(folder, "/saved");
     LmRun run = make_run(DATA_VOCAB_CHAR, letters, configs[2]);
@@ -522,9 +526,16 @@ Test(lm_trace, the_command_reads_a_saved_model) {
     cr_assert(COMMAND("--run", folder, "--text", "quote", "--out", svg, "--layer", "1", "--skip",
                       "2", "--unit-list", "6,0") == 0);
     cr_assert(rows_of_unit(6) == 6 && rows_of_unit(0) == 6 && rows_of_unit(1) == 0);
+    cr_assert(COMMAND("--run", folder, "--text", "quote", "--png", png) == 0);
+    char *start = tensor_file_read(png, 1 << 24, &(size_t){0}, &error);
+    cr_assert(start && memcmp(start, "\x89PNG", 4) == 0, "%s", error.message);
+    free(start);
+    strcat(strcpy(default_svg, folder), "/trace.svg");
+    cr_assert(is_there(default_svg));
     cr_assert(COMMAND("--help") == 0);
     cr_assert(COMMAND("--run", folder) == 2);
     cr_assert(COMMAND("--run", folder, "--text", "x", "--out", svg) == 2);
+    cr_assert(COMMAND("--run", folder, "--text", "quote", "--png", folder) == 2);
     cr_assert(COMMAND("--run", csv, "--text", "quote", "--out", svg) == 2);
     static const char *const lists[] = {"", "1,", ",1", "1;2", "x", "1,99", "-1",
                                         "99999999999999999999"};
