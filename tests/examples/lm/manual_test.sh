@@ -47,12 +47,8 @@ for command in "${commands[@]}"; do
     check "docs/lm.md has lm $command in its synopsis" stands_in_synopsis "$command"
 done
 
-# The commands themselves, from `lm --help`.
-"$lm" --help | awk '/^usage:/ || /^       lm / { sub(/^usage:/, ""); if ($2 ~ /^[a-z]+$/) print $2 }' |
-    grep -vx train >named
-printf '%s\n' "${commands[@]}" | grep -vx train | sort >expected
-check 'lm --help names the same commands' diff expected <(grep -xFf expected named | sort)
-check 'and no others' is "$(grep -cvxFf expected named)" 0
+named=$("$lm" --help | awk '/^       lm [a-z]/ { print $2 }')
+check 'these are the commands of lm --help' is "$named" "$(printf '%s\n' "${commands[@]}")"
 
 # Every preset has a row in the table, and every row is a preset.
 "$lm" train --preset none 2>&1 | sed 's/.*one of //; s/, /\n/g' >presets
@@ -60,8 +56,7 @@ sed -n '/^#### Presets/,/^#### W/s/^| `\([^`]*\)`.*/\1/p' "$manual" >rows
 check 'docs/lm.md lists the presets' diff <(sort presets) <(sort rows)
 
 # The header of the log.
-grep -oF 'epoch,step,tokens,seconds,loss,perplexity,valid_perplexity,lr,grad_norm,tokens_per_second' \
-    "$manual" >header
+grep -o 'epoch,step,[a-z_,]*' "$manual" >header
 seq -f 'line %g of a text' 40 >text.txt
 check 'a short training' "$lm" train --text text.txt --hidden 4 --embedding 0 --batch 2 \
     --steps 8 --epochs 1 --out run >/dev/null
