@@ -52,6 +52,7 @@ check 'these are the commands of lm --help' is "$named" "$(printf '%s\n' "${comm
 
 # Every preset has a row in the table, and every row is a preset.
 "$lm" train --preset none 2>&1 | sed 's/.*one of //; s/, /\n/g' >presets
+# shellcheck disable=SC2016
 sed -n '/^#### Presets/,/^#### W/s/^| `\([^`]*\)`.*/\1/p' "$manual" >rows
 check 'docs/lm.md lists the presets' diff <(sort presets) <(sort rows)
 
