@@ -247,8 +247,7 @@ bool lm_generate(const LmRun *run, const LmGeneration *o, FILE *out, TensorError
 
 /* ---- lm generate ---- */
 
-static const LmGeneration defaults = {.prefix = "", .length = 500, .samples = 1,
-                                      .temperature = 0.8, .seed = 1};
+static const LmGeneration defaults = LM_GENERATION_DEFAULTS;
 static const char default_run[] = "lm-run";
 enum { OPTIONS = 17, MAX_TEXTS = 1000 };
 static const double huge = 9e15;

@@ -38,6 +38,10 @@ typedef struct {
     const volatile sig_atomic_t *stop; /* when it is not 0, the text ends there; NULL: never */
 } LmGeneration;
 
+/* What lm generate does without options. */
+#define LM_GENERATION_DEFAULTS \
+    {.prefix = "", .length = 500, .samples = 1, .temperature = 0.8, .seed = 1}
+
 /* Writes one text, or several, each below a line "==> sample 2 <==" or, of beam search, with what
  * it has reached, "==> 2: -31.5 nats, -0.79 per token <==".  Each ends with a line end.
  *

@@ -1,18 +1,16 @@
 /* inspect.c -- see inspect.h. */
 #include "inspect.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <utf8proc.h>
 
 #include "data/utf8.h"
 #include "examples/support/options.h"
 #include "examples/support/program.h"
 #include "report.h"
-#include "run.h"
+#include "train.h"
 
 /* ---- parameters ---- */
 
@@ -141,28 +139,17 @@ static bool add_vocabulary(json_t *run, const DataVocab *vocab, int unit, int64_
 
 /* ---- the checkpoint ---- */
 
-/* Where train.ints has them (trainer_checkpoint.c). */
-enum { EPOCH = 0, STEP = 2, INTS = 3 };
-
 static bool add_checkpoint(json_t *run, const char *folder, TensorError *error) {
-    char path[PATH_MAX];
-    TensorSafetensors *file;
-    Tensor ints;
-    if (!lm_run_path(folder, "checkpoint.safetensors", path, error)) return false;
-    if (access(path, F_OK) != 0 && errno == ENOENT)
-        return json_object_set_new(run, "checkpoint", json_null()) == 0 ||
-               tensor_error_set(error, "out of memory");
-    if (!tensor_safetensors_open(path, &file, error)) return false;
-    bool ok = tensor_safetensors_get(file, "train.ints", &ints, error);
-    if (ok && (ints.dtype != TENSOR_I64 || tensor_numel(&ints) < INTS))
-        ok = tensor_error_file(error, path, -1, "is no checkpoint of a training run");
-    if (ok && json_object_set_new(run, "checkpoint",
-                                  json_pack("{s:I, s:I}", "epoch",
-                                            (json_int_t)tensor_get_i64(&ints, EPOCH), "step",
-                                            (json_int_t)tensor_get_i64(&ints, STEP))) != 0)
-        ok = tensor_error_set(error, "out of memory");
-    tensor_safetensors_close(file);
-    return ok;
+    LmSettings settings = lm_settings_default();
+    LmCheckpoint c;
+    bool ok = lm_checkpoint_read(folder, &c, &settings, error);
+    lm_settings_free(&settings);
+    if (!ok) return false;
+    json_t *object = !c.found ? json_null()
+                              : json_pack("{s:I, s:I, s:b}", "epoch", (json_int_t)c.epoch, "step",
+                                          (json_int_t)c.step, "done", (int)c.done);
+    return json_object_set_new(run, "checkpoint", object) == 0 ||
+           tensor_error_set(error, "out of memory");
 }
 
 /* ---- all of it ---- */
@@ -299,7 +286,9 @@ static void write_reached(const json_t *run, FILE *out) {
             fprintf(out, "%s %.4f %s", n++ ? "," : "", real(r, keys[i]), names[i]);
     fputc('\n', out);
     if (json_is_null(c)) fputs("checkpoint: none\n", out);
-    else fprintf(out, "checkpoint: epoch %lld, step %lld\n", whole(c, "epoch"), whole(c, "step"));
+    else
+        fprintf(out, "checkpoint: epoch %lld, step %lld%s\n", whole(c, "epoch"), whole(c, "step"),
+                json_is_true(json_object_get(c, "done")) ? ", training is done" : "");
 }
 
 void lm_inspect_write(const json_t *run, FILE *out) {

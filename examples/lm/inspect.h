@@ -14,12 +14,12 @@
  *      "total": {"numel": 204756, "bytes": 819024, "nan": 0},
  *      "settings": {"hidden": 192, ...},          (all of settings.h)
  *      "changed": ["hidden", ...],                (those that `lm train` has otherwise)
- *      "vocabulary": {"size": 84, "unit": "char", "tokens": 53925,
+ *      "vocabulary": {"size": 84, "unit": "char", "tokens": 53925, "unk": 0,
  *                     "most_frequent": [{"token": " ", "id": 1, "count": 9031}, ...],
  *                     "rarest": [...]},
  *      "reached": {"epoch": 36, "perplexity": 3.1, "valid_perplexity": 4.2,
  *                  "test_perplexity": null},
- *      "checkpoint": {"epoch": 37, "step": 4100}} (null where there is none)
+ *      "checkpoint": {"epoch": 37, "step": 4100, "done": true}}   (null where there is none)
  *
  * std is that of the elements themselves (divided by their number), and like mean, min and max of
  * those that are no NaN; null where there are none, or for an infinity.  share is of all
