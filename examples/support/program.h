@@ -5,12 +5,18 @@
 #ifndef EXAMPLES_SUPPORT_PROGRAM_H
 #define EXAMPLES_SUPPORT_PROGRAM_H
 #include <signal.h>
+#include <stdbool.h>
 
 enum { EXAMPLE_REFUSED = 2, EXAMPLE_SIGNAL = 128 };
 
 /* From here on Ctrl-C and SIGTERM do not end the program but set what the pointer shows to their
  * number, 0 before; a second one ends the program at once. */
 const volatile sig_atomic_t *example_catch_stop(void);
+
+/* True where standard output is a terminal on which a line can be drawn over. */
+bool example_is_terminal(void);
+/* The characters of its line; 80 where that is not known. */
+int example_terminal_columns(void);
 
 /* Writes "PROGRAM: MESSAGE" to standard error.  EXAMPLE_REFUSED. */
 int example_refuse(const char *program, const char *message);

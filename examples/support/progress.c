@@ -3,11 +3,10 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "examples/support/program.h"
 
 enum { MAX_LINES = 100, MAX_COLUMNS = 200, MIN_BAR = 5, MAX_BAR = 30, PART = 48 };
 
@@ -17,15 +16,9 @@ double example_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* True where a line can be drawn over. */
-static bool is_terminal(void) {
-    const char *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
-}
-
 void example_progress_start(ExampleProgress *p, int64_t epochs) {
     double now = example_seconds();
-    *p = (ExampleProgress){.terminal = is_terminal(), .clock = example_seconds, .epoch = 1,
+    *p = (ExampleProgress){.terminal = example_is_terminal(), .clock = example_seconds, .epoch = 1,
                            .epochs = epochs, .loss = NAN, .held_out = NAN, .lr = NAN,
                            .grad_norm = NAN, .started = now, .shown = now};
 }
@@ -84,12 +77,6 @@ static void write_number(const char *format, double value, char text[PART]) {
 
 /* ---- on a terminal ---- */
 
-static int terminal_columns(void) {
-    struct winsize size;
-    int n = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-    return n < MAX_COLUMNS ? n : MAX_COLUMNS;
-}
-
 /* "[######------] " in the space that is left; nothing where that is too little. */
 static void write_bar(double done, int space, char *buf) {
     int size = space - 3 < MAX_BAR ? space - 3 : MAX_BAR;
@@ -133,7 +120,9 @@ static void join_parts(char part[PARTS][PART], int room, char *line) {
 
 static void draw(const ExampleProgress *p) {
     char bar[MAX_BAR + 4], part[PARTS][PART], line[PARTS * (PART + 2)];
-    int columns = terminal_columns() - 1; /* one that is full would wrap on some terminals */
+    int columns = example_terminal_columns();
+    /* A line that is full would wrap on some terminals. */
+    columns = (columns < MAX_COLUMNS ? columns : MAX_COLUMNS) - 1;
     write_parts(p, part);
     join_parts(part, columns - (MIN_BAR + 3), line);
     write_bar(share_done(p), columns - (int)strlen(line), bar);
