@@ -132,15 +132,18 @@ typedef struct {
     DataChart chart[CHARTS];
 } Charts;
 
-/* Equal ratios look equal where values differ by more than their size. */
+/* Where most values would lie at the foot of the chart, equal ratios are shown instead. */
 static bool is_wide(int n, const DataSeries *series) {
     double low = INFINITY, high = -INFINITY;
+    int64_t small = 0, all = 0;
     for (int k = 0; k < n; k++)
         for (int64_t i = 0; i < series[k].n; i++) {
             low = fmin(low, series[k].y[i]);
             high = fmax(high, series[k].y[i]);
         }
-    return low > 0 && high > 10 * low;
+    for (int k = 0; k < n; k++)
+        for (int64_t i = 0; i < series[k].n; i++, all++) small += series[k].y[i] < high / 10;
+    return low > 0 && 2 * small > all;
 }
 
 static DataSeries series_of(const Run *r, Curve curve, const char *name) {

@@ -131,4 +131,19 @@ END
 build tape tape.c unroll
 check 'a tape runs' ./tape
 
+cat >png.c <<'END'
+#include "data/plot.h"
+#include "data/png/png.h"
+int main(void) {
+    const double y[] = {3, 1, 2};
+    DataSeries series = {"y", 3, NULL, y};
+    return !data_plot_lines("y.svg", 1, &series, NULL, NULL) ||
+           !data_plot_png("y.svg", "y.png", 1, NULL);
+}
+END
+build png png.c unroll-png
+check 'a picture is drawn' ./png
+check 'as a PNG file' grep -q '^.PNG' y.png
+check 'the rest needs no librsvg' test -z "$(pkg-config --libs unroll | grep rsvg)"
+
 [[ $failures == 0 ]] && echo passed
