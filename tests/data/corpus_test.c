@@ -1,12 +1,10 @@
 /* What a corpus is made of: tokens, parts, characters; and what is refused. */
 #include "data/corpus.h"
 
-#include <linux/capability.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <criterion/criterion.h>
@@ -254,15 +252,6 @@ Test(corpus, folders_that_give_no_text_are_refused) {
         cr_assert(symlink(links[i][0], link) == 0);
         expect_refused(&(DataCorpusOptions){.train = scratch_path("broken")}, link, links[i][1]);
     }
-}
-
-/* What a superuser needs to read where the permissions do not let him. */
-static void give_up_override(void) {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct sets[2];
-    cr_assert(syscall(SYS_capget, &header, sets) == 0);
-    sets[0].effective &= ~(1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH);
-    cr_assert(syscall(SYS_capset, &header, sets) == 0);
 }
 
 Test(corpus, what_cannot_be_read_is_refused) {

@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 
 #include "data/corpus.h"
+#include "data/dataset.h"
 #include "data/stream.h"
 #include "data/text.h"
 #include "data/utf8.h"
@@ -249,4 +250,46 @@ Test(real_data, the_time_machine_is_shared_out_as_its_characters) {
     free(clean);
     data_text_free(&text);
     data_corpus_free(&c);
+}
+
+/* ---- data sets ---- */
+
+static void check_same_bytes(const char *path, const char *origin) {
+    size_t n[2];
+    const char *paths[2] = {path, origin};
+    char *bytes[2];
+    for (int i = 0; i < 2; i++) {
+        TensorError error = {""};
+        bytes[i] = tensor_file_read(paths[i], SIZE_MAX / 2, &n[i], &error);
+        cr_assert(bytes[i] != NULL, "%s", error.message);
+    }
+    cr_assert(n[0] == n[1] && memcmp(bytes[0], bytes[1], n[0]) == 0, "%s", path);
+    free(bytes[0]);
+    free(bytes[1]);
+}
+
+/* The folder of the data as a mirror: its bytes are those whose checksums are known. */
+Test(real_data, data_sets_are_downloaded_checked_and_kept) {
+    static const char *const first[] = {"timemachine/timemachine.txt", "ptb/ptb.train.txt",
+                                        "wikitext-2/train.txt", "tinyshakespeare/input.txt"};
+    char origin[4200], nowhere[4200];
+    snprintf(nowhere, sizeof nowhere, "%s", scratch_path("nowhere"));
+    snprintf(origin, sizeof origin, "file://%s", data_path(""));
+    DataDatasetOptions options = {
+        .folder = nowhere, .cache = scratch_path("cache"), .origin = origin};
+    for (int i = 0; i < 4; i++) {
+        DataDataset d, again;
+        TensorError error = {""};
+        const char *name = data_dataset_names[i];
+        options.offline = false;
+        cr_assert(data_dataset_get(name, &options, &d, &error), "%s", error.message);
+        check_same_bytes(d.train, data_path(first[i]));
+        say_used(data_path(first[i]));
+        cr_assert((d.valid != NULL) == (i == 1 || i == 2) && !d.valid == !d.test);
+        options.offline = true;
+        cr_assert(data_dataset_get(name, &options, &again, &error), "%s", error.message);
+        cr_assert_str_eq(again.train, d.train);
+        data_dataset_free(&d);
+        data_dataset_free(&again);
+    }
 }

@@ -20,4 +20,7 @@ const char *scratch_path(const char *name);
 /* The path of a new file with these bytes; folders in its name are made. */
 const char *scratch_file(const char *name, const void *bytes, int64_t n);
 
+/* From here on permissions hold for a superuser too. */
+void give_up_override(void);
+
 #endif
