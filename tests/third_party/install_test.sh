@@ -146,4 +146,29 @@ check 'a picture is drawn' ./png
 check 'as a PNG file' grep -q '^.PNG' y.png
 check 'the rest needs no librsvg' test -z "$(pkg-config --libs unroll | grep rsvg)"
 
+cat >texts.c <<'END'
+#include <stdio.h>
+#include "data/corpus.h"
+#include "data/dataset.h"
+int main(void) {
+    TensorError error;
+    DataDataset d;
+    DataCorpus c;
+    DataDatasetOptions options = {.folder = "texts", .offline = true};
+    if (!data_dataset_get("tinyshakespeare", &options, &d, &error) ||
+        !data_corpus_read(&c, &(DataCorpusOptions){.train = d.train}, &error)) {
+        puts(error.message);
+        return 1;
+    }
+    bool ok = c.train.count == 6;
+    data_corpus_free(&c);
+    data_dataset_free(&d);
+    return !ok;
+}
+END
+mkdir -p texts/tinyshakespeare
+echo Enter >texts/tinyshakespeare/input.txt
+build texts texts.c unroll-dataset
+check 'a data set is read' ./texts
+
 [[ $failures == 0 ]] && echo passed

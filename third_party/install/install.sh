@@ -5,9 +5,10 @@ set -eu
 usage='usage: ./bazelw run //:install -- PREFIX
 Installs Unroll for programs outside this workspace:
   PREFIX/include/unroll  headers (#include "autograd/ag.h")
-  PREFIX/lib             libunroll.a, libunroll_gradcheck.a, libunroll_gradcheck_report.a,
-                         libunroll_png.a
-  PREFIX/lib/pkgconfig   unroll.pc, unroll-gradcheck.pc, unroll-gradcheck-report.pc,
+  PREFIX/lib             libunroll.a, libunroll_dataset.a, libunroll_gradcheck.a,
+                         libunroll_gradcheck_report.a, libunroll_png.a
+  PREFIX/lib/pkgconfig   unroll.pc, unroll-dataset.pc (needs libcurl4-openssl-dev, libssl-dev),
+                         unroll-gradcheck.pc, unroll-gradcheck-report.pc,
                          unroll-png.pc (needs librsvg2-dev)
   PREFIX/bin             gradcheck_merge
   PREFIX/share/doc       the licence'
