@@ -7,7 +7,7 @@ bool lm_processes_start(int *argc, char ***argv, TensorError *error) {
     (void)argc, (void)argv, (void)error;
     return true;
 }
-void lm_processes_end(void) {}
+void lm_processes_end(int status) { (void)status; }
 
 int lm_process(void) { return 0; }
 int lm_process_count(void) { return 1; }
@@ -35,6 +35,7 @@ bool lm_processes_gather(const Tensor *share, const Tensor *all, TensorError *er
 }
 
 bool lm_processes_any(bool x) { return x; }
+
 bool lm_processes_agree(bool ok, TensorError *error) {
     (void)error;
     return ok;
