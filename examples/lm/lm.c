@@ -322,6 +322,6 @@ int main(int argc, char **argv) {
     int status =
         example_files_enter(&error) ? command(argc, argv, story_path) : refuse(error.message);
     free(story_path);
-    lm_processes_end();
+    lm_processes_end(status);
     return example_end("lm", status);
 }

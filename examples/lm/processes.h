@@ -11,7 +11,7 @@
 /* To be called first in main.   Fails (false): MPI does not start; out of memory. */
 bool lm_processes_start(int *argc, char ***argv, TensorError *error);
 /* To be called last in main, with its exit status; also after a failed start.  Where a process has
- * failed (status not 0) and others do not come here within 10 s, as they wait for it elsewhere,
+ * failed (status not 0) and others do not come here within 5 s, as they wait for it elsewhere,
  * all are aborted. */
 void lm_processes_end(int status);
 

@@ -15,8 +15,8 @@
 #include "tensor/kernels.h"
 
 enum {
-    BUCKET = 1 << 18,  /* elements of gradients that are exchanged at once */
-    END_SECONDS = 10,  /* how long a process that failed waits for the others */
+    BUCKET = 1 << 18, /* elements of gradients that are exchanged at once */
+    END_SECONDS = 5,  /* how long a process that failed waits for the others */
 };
 
 static struct {

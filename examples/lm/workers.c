@@ -16,6 +16,7 @@ typedef struct {
     const Tensor *x, *y;
     uint64_t step;
     bool first;    /* gradients start at zero */
+    bool stores;   /* the state after it */
     double factor; /* of a worker's loss, in what is differentiated */
 } Window;
 
@@ -91,8 +92,8 @@ static void compute(Worker *k, const Window *window) {
     AgVar loss = window_loss(w, &before, x, y, window->factor, &cross_entropy, &after);
     ag_scope_pop(t);
     k->loss = ag_item(cross_entropy);
-    k->ok = lm_model_store(w->model, k->state[1 - w->from], &after) && ag_tape_ok(t);
-    if (k->ok && isfinite(k->loss)) k->ok = ag_backward(loss);
+    if (window->stores) lm_model_store(w->model, k->state[1 - w->from], &after);
+    k->ok = ag_tape_ok(t) && (!isfinite(k->loss) || ag_backward(loss));
     ag_tape_rows(t, 0, 0);
 }
 
@@ -224,7 +225,7 @@ static bool is_batch(const LmWorkers *w, const Tensor *x, TensorError *error) {
 static Window window_of(const LmWorkers *w, const Tensor *x, const Tensor *y, uint64_t step,
                         bool first, double scale) {
     double steps = w->settings->reduction == LM_PER_ROW ? (double)x->shape[0] : 1;
-    return (Window){x, y, step, first, scale * steps * (double)w->rows / (double)w->total};
+    return (Window){x, y, step, first, true, scale * steps * (double)w->rows / (double)w->total};
 }
 
 /* The first error on a tape. */
@@ -264,6 +265,7 @@ bool lm_workers_trace(LmWorkers *w, const Tensor *x, const Tensor *y, uint64_t s
                       TensorError *error) {
     if (!is_batch(w, x, error) || !is_batch(w, y, error)) return false;
     Window window = window_of(w, x, y, step, true, 1);
+    window.stores = false; /* the tracer may change last bits */
     bool ok = true;
     for (int i = 0; ok && i < w->n; i++) {
         Worker *k = &w->worker[i];

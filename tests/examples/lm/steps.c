@@ -2,7 +2,7 @@
 #include "steps.h"
 
 #include <math.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "examples/lm/processes.h"
 
@@ -17,8 +17,8 @@ const StepsKind steps_kinds[] = {
     {"locked dropout", {WORDS, .dropout = .4, .locked = true}, 0, 0, LM_PER_TOKEN},
     {"embedding dropout", {WORDS, .embedding_dropout = .3}, 0, 0, LM_PER_TOKEN},
     {"weight drop", {WORDS, .weight_drop = .5}, 0, 0, LM_PER_TOKEN},
-    {"activation", {WORDS, .dropout = .3}, 2, 0, LM_PER_TOKEN},
-    {"temporal activation", {WORDS, .dropout = .3}, 0, 1, LM_PER_ROW},
+    {"activation", {WORDS, .dropout = .3}, 30, 0, LM_PER_TOKEN},
+    {"temporal activation", {WORDS, .dropout = .3}, 0, 300, LM_PER_ROW},
     {"everything", {WORDS, .tied = true, .dropout = .4, .locked = true, .embedding_dropout = .1,
                     .weight_drop = .5, .init = .1}, 2, 1, LM_PER_ROW},
     {0},
@@ -32,26 +32,41 @@ static const int64_t *text(void) {
     return id;
 }
 
-bool steps_start(Steps *s, const StepsKind *kind, int64_t workers, TensorError *error) {
+Steps *steps_new(const StepsKind *kind, int64_t workers, TensorError *error) {
     DataStreamOptions window = {.batch = STEPS_B, .steps = STEPS_T};
+    Steps *s = malloc(sizeof *s);
+    if (!s) return NULL;
     *s = (Steps){.settings = {.batch = STEPS_B / workers / lm_process_count(),
                               .workers = workers, .seed = 4, .reduction = kind->reduction,
                               .alpha = kind->alpha, .beta = kind->beta}};
-    if (!data_stream_init(&s->stream, text(), IDS, &window, error) ||
-        !lm_model_init(&s->model, &kind->config, 8, error))
-        return false;
-    s->workers = lm_workers_new(&s->model, &s->settings, error);
-    return s->workers != NULL;
+    if (data_stream_init(&s->stream, text(), IDS, &window, error) &&
+        lm_model_init(&s->model, &kind->config, 8, error) &&
+        (s->workers = lm_workers_new(&s->model, &s->settings, error)))
+        return s;
+    steps_free(s);
+    return NULL;
 }
 
-void steps_end(Steps *s) {
+void steps_free(Steps *s) {
     lm_workers_free(s->workers);
     lm_model_free(&s->model);
+    free(s);
 }
 
 void steps_window(Steps *s, int w, Tensor *x, Tensor *y) {
     data_stream_reset(&s->stream);
     for (int i = 0; i <= w; i++) data_stream_next(&s->stream, x, y);
+}
+
+int64_t steps_token_of(const Tensor *x, int share, int shares) {
+    for (int64_t v = 0; v < STEPS_V; v++) {
+        int64_t own = 0, others = 0;
+        for (int64_t i = 0; i < tensor_numel(x); i++)
+            if (tensor_get_i64(x, i) == v)
+                *(i % STEPS_B * shares / STEPS_B == share ? &own : &others) += 1;
+        if (own > 0 && others == 0) return v;
+    }
+    return -1;
 }
 
 /* p -= g / 2.  Not one of the library's optimisers: so nothing here depends on them. */

@@ -4,7 +4,7 @@
 #include "data/stream.h"
 #include "examples/lm/workers.h"
 
-enum { STEPS_V = 23, STEPS_B = 12, STEPS_T = 7, STEPS_WINDOWS = 6 };
+enum { STEPS_V = 53, STEPS_B = 12, STEPS_T = 7, STEPS_WINDOWS = 6 };
 
 /* One kind of model and loss. */
 typedef struct {
@@ -23,11 +23,14 @@ typedef struct {
     double loss[STEPS_WINDOWS];
 } Steps;
 
-/* STEPS_B rows, shared among `workers` in each process. */
-bool steps_start(Steps *s, const StepsKind *kind, int64_t workers, TensorError *error);
-void steps_end(Steps *s);
+/* STEPS_B rows, shared among `workers` in each process; to be freed with steps_free.
+ * Fails (NULL): the workers cannot be made. */
+Steps *steps_new(const StepsKind *kind, int64_t workers, TensorError *error);
+void steps_free(Steps *s);
 /* Window w of the text. */
 void steps_window(Steps *s, int w, Tensor *x, Tensor *y);
+/* A token that x has in the rows of one of `shares` equal shares only; -1: there is none. */
+int64_t steps_token_of(const Tensor *x, int share, int shares);
 /* The gradient of windows first..last, the mean of two each where `accumulate`, and after each a
  * step of gradient descent. */
 bool steps_run(Steps *s, int first, int last, bool accumulate, TensorError *error);
