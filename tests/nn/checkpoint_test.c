@@ -104,7 +104,7 @@ Test(checkpoint, tensors_of_every_dtype_come_back_by_name) {
                    tensor_wrap(f, TENSOR_F32, 2, (int64_t[]){0, 3})};
     enum { N = sizeof in / sizeof *in };
     NnCheckpoint *c = nn_checkpoint_new();
-    char name[8];
+    char name[16];
     for (int k = 0; k < N; k++) {
         snprintf(name, sizeof name, "x.%d", k);
         nn_checkpoint_add(c, name, &in[k]); /* the name is copied */

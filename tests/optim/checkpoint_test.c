@@ -775,6 +775,24 @@ Test(optim_checkpoint, reading_without_memory_changes_nothing) {
     }
 }
 
+Test(optim_checkpoint, memory_of_a_reading_that_fails_serves_the_next) {
+    Run from = large_run(sgd_heavy, 1), to = large_run(sgd_light, 2);
+    save(from);
+    put("optim.a.late.step", NULL);
+    TensorSafetensors *file = open_file();
+    long taken[3];
+    for (int i = 0; i < 3; i++) {
+        long before = allocations();
+        cr_assert(!optim_checkpoint_read(file, path, "optim", to.opt, NULL));
+        taken[i] = allocations() - before;
+    }
+    cr_expect_lt(taken[1], taken[0]);
+    cr_expect_eq(taken[2], taken[1]);
+    tensor_safetensors_close(file);
+    end(from);
+    end(to);
+}
+
 Test(optim_checkpoint, adding_without_memory_is_told_by_the_write) {
     Run run = begin(adam_groups, TENSOR_F32, 1);
     save(run);
