@@ -95,11 +95,15 @@ static bool blame_norm(LmTrainer *r, double norm, TensorError *error) {
                             nn_params_at(r->model->set, worst)->name);
 }
 
-/* Where the numbers that are not finite come from; where nothing is found, the loss is only too
- * large for a perplexity. */
-static LmTrainStatus diverge(LmTrainer *r, const Tensor *x, const Tensor *y, double loss,
-                             TensorError *error) {
-    if (!lm_workers_trace(r->workers, x, y, (uint64_t)r->place.step, error))
+/* Where the numbers that are not finite come from, in the window of this step.  Where nothing is
+ * found, the loss is only too large for a perplexity, or (loss NaN) the gradients of this window are
+ * finite alone, but not their sum with those of others. */
+static LmTrainStatus diverge(LmTrainer *r, const Tensor *x, const Tensor *y, int64_t step,
+                             double loss, TensorError *error) {
+    if (lm_workers_trace(r->workers, x, y, (uint64_t)step, error)) return LM_TRAIN_DIVERGED;
+    if (isnan(loss))
+        tensor_error_set(error, "a gradient, added up, is no finite number");
+    else
         tensor_error_set(error, "the loss is %g, and its exp no finite number", loss);
     return LM_TRAIN_DIVERGED;
 }
@@ -109,7 +113,7 @@ static LmTrainStatus update(LmTrainer *r, const Tensor *x, const Tensor *y, Tens
     double norm, max = r->settings->clip > 0 ? r->settings->clip : INFINITY;
     if (!lm_workers_reduce(r->workers, error)) return LM_TRAIN_FAILED;
     if (!optim_step_clipped(r->optim, lm_workers_grads(r->workers), max, &norm)) {
-        if (optim_ok(r->optim)) return diverge(r, x, y, NAN, error);
+        if (optim_ok(r->optim)) return diverge(r, x, y, r->place.step - 1, NAN, error);
         tensor_error_set(error, "%s", optim_error(r->optim));
         return LM_TRAIN_FAILED;
     }
@@ -125,28 +129,28 @@ static LmTrainStatus update(LmTrainer *r, const Tensor *x, const Tensor *y, Tens
     return LM_TRAIN_DONE;
 }
 
-/* One update: the windows of --accumulate, or what is left of the epoch; *more is false when
- * nothing was left. */
-static LmTrainStatus train_update(LmTrainer *r, bool *more, TensorError *error) {
+/* Nothing is left of the epoch but what is shorter than a window. */
+static bool epoch_is_read(const LmTrainer *r) {
+    int64_t left = r->stream.row_length - r->stream.position;
+    return left < (r->settings->random_steps ? 1 : r->settings->steps);
+}
+
+/* One update: the windows of --accumulate, or what is left of the epoch, at least one. */
+static LmTrainStatus train_update(LmTrainer *r, TensorError *error) {
     int64_t n = r->settings->accumulate;
     Tensor x, y;
-    *more = false;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t T = lm_trainer_window(r);
-        bool whole = r->settings->random_steps ||
-                     r->stream.row_length - r->stream.position >= r->settings->steps;
-        if (!whole || !data_stream_take(&r->stream, T, &x, &y)) break;
+    for (int64_t i = 0; i < n && (i == 0 || !epoch_is_read(r)); i++) {
+        data_stream_take(&r->stream, lm_trainer_window(r), &x, &y);
         if (i == 0) lm_trainer_set_rate(r, x.shape[0]);
         LmStep step;
-        *more = true;
         if (!lm_workers_step(r->workers, &x, &y, (uint64_t)r->place.step, i == 0, 1.0 / (double)n,
                              &step, error))
             return LM_TRAIN_FAILED;
-        if (!step.finite) return diverge(r, &x, &y, step.loss, error);
+        if (!step.finite) return diverge(r, &x, &y, r->place.step, step.loss, error);
         count_step(r, step.loss, tensor_numel(&x));
     }
     r->place.position = r->stream.position;
-    return *more ? update(r, &x, &y, error) : LM_TRAIN_DONE;
+    return update(r, &x, &y, error);
 }
 
 /* ---- the log and the progress ---- */
@@ -234,14 +238,13 @@ static bool due(const LmTrainer *r) {
 /* One epoch, or what there is of it until the stop. */
 static LmTrainStatus train_epoch(LmTrainer *r, TensorError *error) {
     const LmSettings *s = r->settings;
-    bool more = true;
-    while (more) {
-        LmTrainStatus status = train_update(r, &more, error);
+    while (!epoch_is_read(r)) {
+        LmTrainStatus status = train_update(r, error);
         if (status != LM_TRAIN_DONE) return status;
-        if (!more) break;
         show(r);
-        if (s->log_every > 0 && r->place.updates % s->log_every == 0 && !write_row(r, NAN, error))
-            return LM_TRAIN_FAILED;
+        /* The last row of an epoch is end_epoch's, with the validation perplexity. */
+        bool row = s->log_every > 0 && r->place.updates % s->log_every == 0 && !epoch_is_read(r);
+        if (row && !write_row(r, NAN, error)) return LM_TRAIN_FAILED;
         if (stopped(r)) return LM_TRAIN_STOPPED;
         if (due(r) && !lm_trainer_save(r, error)) return LM_TRAIN_FAILED;
     }
@@ -259,14 +262,16 @@ static LmTrainStatus train_epochs(LmTrainer *r, TensorError *error) {
     return ok && lm_trainer_save(r, error) ? LM_TRAIN_STOPPED : LM_TRAIN_FAILED;
 }
 
-/* The test text, with the best parameters. */
+/* The test text, with the best parameters: also of a run that was done but for this. */
 static LmTrainStatus test(LmTrainer *r, TensorError *error) {
     LmRun *run = r->job->run;
-    if (r->job->corpus->test.count == 0 || r->place.result.epoch == 0) return LM_TRAIN_DONE;
+    double perplexity;
+    if (r->job->corpus->test.count == 0 || run->result.epoch == 0) return LM_TRAIN_DONE;
     if (!lm_run_load_parameters(r->job->folder, run, error) ||
-        !measure_part(r, &r->job->corpus->test, 1, &run->result.test, error))
+        !measure_part(r, &r->job->corpus->test, 1, &perplexity, error))
         return LM_TRAIN_FAILED;
     if (stopped(r)) return LM_TRAIN_STOPPED;
+    run->result.test = perplexity;
     return lm_process() != 0 || lm_run_save(r->job->folder, run, error) ? LM_TRAIN_DONE
                                                                         : LM_TRAIN_FAILED;
 }
@@ -351,8 +356,9 @@ static bool trainer_init(LmTrainer *r, const LmTrainJob *job, TensorError *error
     if (!start_place(r, error)) return false;
     job->run->result = r->place.result;
     start_progress(r);
+    /* The row that the checkpoint still collects is not in the log, or goes. */
     return lm_process() != 0 ||
-           lm_log_open(&r->log, job->folder, job->resume ? r->place.updates : 0, error);
+           lm_log_open(&r->log, job->folder, r->place.updates - (int64_t)r->place.row.updates, error);
 }
 
 static LmTrainStatus finish(LmTrainer *r, TensorError *error) {
