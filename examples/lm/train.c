@@ -253,7 +253,7 @@ static LmTrainStatus train_epoch(LmTrainer *r, TensorError *error) {
 
 static LmTrainStatus train_epochs(LmTrainer *r, TensorError *error) {
     LmTrainStatus status = LM_TRAIN_DONE;
-    while (status == LM_TRAIN_DONE && r->place.epoch <= r->settings->epochs && !r->place.ended)
+    while (status == LM_TRAIN_DONE && !lm_trainer_done(r->settings, &r->place))
         status = train_epoch(r, error);
     if (lm_process() == 0) example_progress_end(&r->progress);
     if (status != LM_TRAIN_STOPPED) return status;

@@ -26,7 +26,6 @@ typedef struct {
     int64_t tokens;   /* read since the start of the run */
     int64_t bad_epochs;      /* since the best one, for early stopping */
     bool averaging;          /* asgd has begun to average */
-    bool ended;              /* by early stopping */
     double best;             /* validation perplexity; INFINITY at first */
     double seconds;          /* of training */
     LmMeans row, epoch_mean; /* since the last row of the log; of the epoch */
@@ -61,6 +60,8 @@ int64_t lm_trainer_window(const LmTrainer *r);
 /* After an epoch with this validation perplexity (NaN: none was measured): the plateau, the start
  * of averaging, early stopping.   Fails (false): out of memory. */
 bool lm_trainer_judge(LmTrainer *r, double valid, TensorError *error);
+/* Nothing is left to train: all epochs are read, or early stopping has ended them. */
+bool lm_trainer_done(const LmSettings *s, const LmPlace *place);
 OptimPlateau lm_trainer_plateau(const LmSettings *s);
 
 /* ---- trainer_checkpoint.c ---- */

@@ -16,13 +16,13 @@ static const char format_name[] = "unroll-lm-checkpoint 1";
 
 /* ---- the place as numbers ---- */
 
-enum { INTS = 13, REALS = 15 };
+enum { INTS = 12, REALS = 15 };
 
 static void place_ints(const LmTrainer *r, int64_t x[INTS]) {
     const LmPlace *p = &r->place;
     const int64_t list[INTS] = {
         p->epoch, p->position, p->step, p->updates, p->tokens, p->bad_epochs, p->averaging,
-        p->ended, p->history, p->plateau.num_bad_epochs, p->plateau.cooldown_counter,
+        p->history, p->plateau.num_bad_epochs, p->plateau.cooldown_counter,
         p->result.epoch, (int64_t)r->job->corpus->digest,
     };
     memcpy(x, list, sizeof list);
@@ -42,11 +42,11 @@ static void place_reals(const LmTrainer *r, double x[REALS]) {
 static void set_place(LmPlace *p, const int64_t i[INTS], const double x[REALS]) {
     *p = (LmPlace){
         .epoch = i[0], .position = i[1], .step = i[2], .updates = i[3], .tokens = i[4],
-        .bad_epochs = i[5], .averaging = i[6] != 0, .ended = i[7] != 0, .history = i[8],
-        .plateau = {.lr = x[2], .best = x[3], .num_bad_epochs = i[9], .cooldown_counter = i[10]},
+        .bad_epochs = i[5], .averaging = i[6] != 0, .history = i[7],
+        .plateau = {.lr = x[2], .best = x[3], .num_bad_epochs = i[8], .cooldown_counter = i[9]},
         .best = x[0], .seconds = x[1], .row = {x[4], x[5], x[6], x[7]},
         .epoch_mean = {x[8], x[9], x[10], x[11]},
-        .result = {.epoch = i[11], .perplexity = x[12], .valid = x[13], .test = x[14]},
+        .result = {.epoch = i[10], .perplexity = x[12], .valid = x[13], .test = x[14]},
         .valid = p->valid,
     };
 }
@@ -166,7 +166,7 @@ static bool read_outside(const char *path, LmCheckpoint *c, LmSettings *s, Tenso
               nn_checkpoint_read_ints(file, path, "train.ints", INTS, ints, error);
     LmPlace p = {0};
     set_place(&p, ints, (double[REALS]){0});
-    *c = (LmCheckpoint){true, p.epoch, p.step, p.ended || p.epoch > s->epochs};
+    *c = (LmCheckpoint){true, p.epoch, p.step, lm_trainer_done(s, &p)};
     tensor_safetensors_close(file);
     return ok;
 }

@@ -100,7 +100,6 @@ bool lm_trainer_judge(LmTrainer *r, double valid, TensorError *error) {
     if (isnan(valid)) return true;
     p->bad_epochs = valid < p->best ? 0 : p->bad_epochs + 1;
     if (valid < p->best) p->best = valid;
-    p->ended = s->early_stop > 0 && p->bad_epochs >= s->early_stop;
     if (s->schedule == LM_PLATEAU && p->epoch >= s->hold) {
         OptimPlateau plateau = lm_trainer_plateau(s);
         optim_plateau_step(&plateau, &p->plateau, log(valid));
@@ -110,4 +109,8 @@ bool lm_trainer_judge(LmTrainer *r, double valid, TensorError *error) {
         p->averaging = true;
     }
     return remember(p, valid, error);
+}
+
+bool lm_trainer_done(const LmSettings *s, const LmPlace *place) {
+    return place->epoch > s->epochs || (s->early_stop > 0 && place->bad_epochs >= s->early_stop);
 }
