@@ -168,7 +168,7 @@ int main(void) {
 END
 mkdir -p texts/tinyshakespeare
 echo Enter >texts/tinyshakespeare/input.txt
-build texts texts.c unroll-dataset
-check 'a data set is read' ./texts
+build read texts.c unroll-dataset
+check 'a data set is read' ./read
 
 [[ $failures == 0 ]] && echo passed
