@@ -362,6 +362,8 @@ bool lm_settings_from_json(LmSettings *s, const json_t *object, const char *wher
     TensorError why;
     const char *key;
     json_t *value;
+    if (!json_is_object(object))
+        return tensor_error_file(error, where, -1, "settings: must be an object");
     /* jansson's macro takes no const, and changes nothing. */
     json_object_foreach((json_t *)object, key, value) {
         const ExampleOption *o = table;
@@ -376,9 +378,20 @@ bool lm_settings_from_json(LmSettings *s, const json_t *object, const char *wher
 
 enum { MAX_CONFIG_BYTES = 1 << 20 };
 
+/* With 15 digits 0.1 is 0.1; where they would change a number, with the 17 that tell all apart. */
+static char *dump(const json_t *value) {
+    char *text = json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
+    json_t *again = text ? json_loads(text, 0, NULL) : NULL;
+    bool same = again && json_equal(value, again);
+    json_decref(again);
+    if (same) return text;
+    free(text);
+    return json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+}
+
 bool lm_json_save(json_t *value, const char *path, TensorError *error) {
     TensorFileWriter w;
-    char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) : NULL;
+    char *text = value ? dump(value) : NULL;
     json_decref(value);
     bool ok = text ? tensor_file_begin(&w, path, error)
                    : tensor_error_file(error, path, -1, "out of memory");
@@ -432,6 +445,10 @@ bool lm_settings_check(const LmSettings *s, TensorError *error) {
         return tensor_error_set(error, "--nonmonotone: only asgd averages");
     if (s->warmup > 0 && s->schedule == LM_PLATEAU)
         return tensor_error_set(error, "--warmup does not go with --schedule plateau");
+    bool measured = s->valid > 0 || s->valid_text || s->data;
+    if (!measured && (s->schedule == LM_PLATEAU || s->early_stop > 0 || s->nonmonotone > 0))
+        return tensor_error_set(error, "--schedule plateau, --early-stop and --nonmonotone need a "
+                                "text to validate on (--valid, --valid-text)");
     return s->valid + s->test < 1 ||
            tensor_error_set(error, "--valid %g and --test %g leave nothing to train on", s->valid,
                             s->test);

@@ -92,14 +92,15 @@ void lm_settings_table(LmSettings *s, ExampleOption table[LM_MAX_SETTINGS]);
 /* The settings as JSON, all of them; NULL when out of memory. */
 json_t *lm_settings_json(const LmSettings *s);
 /* Takes over those that the object has.
- * Fails (false; `where` begins the message): a key that is no setting, a value of the wrong type
+ * Fails (false; `where` begins the message): it is no object; a key that is no setting, a value of the wrong type
  * or out of range. */
 bool lm_settings_from_json(LmSettings *s, const json_t *object, const char *where,
                            TensorError *error);
 /* The same with files.   Fail (false): the file cannot be read or written, or is no such JSON. */
 bool lm_settings_save(const LmSettings *s, const char *path, TensorError *error);
 bool lm_settings_load(LmSettings *s, const char *path, TensorError *error);
-/* Writes a JSON value as a file, whole or not at all; takes it over, NULL is `out of memory`. */
+/* Writes a JSON value as a file, whole or not at all, with all digits that tell its numbers from
+ * others; takes it over, NULL is `out of memory`. */
 bool lm_json_save(json_t *value, const char *path, TensorError *error);
 /* Reads such a file; NULL: it cannot be read, or is no JSON object (with its place). */
 json_t *lm_json_load(const char *path, TensorError *error);
