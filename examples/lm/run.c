@@ -69,8 +69,12 @@ static bool check_digest(const char *path, const DataVocab *vocab, TensorError *
 
 /* ---- config.json: writing ---- */
 
+/* 15 digits of it, so that the whole file is written with so few (lm_json_save). */
 static bool set_real(json_t *object, const char *key, double x) {
-    return json_object_set_new(object, key, isnan(x) ? json_null() : json_real(x)) == 0;
+    char text[32];
+    snprintf(text, sizeof text, "%.15g", x);
+    json_t *value = isnan(x) ? json_null() : json_real(strtod(text, NULL));
+    return json_object_set_new(object, key, value) == 0;
 }
 
 static json_t *describe(const LmRun *run) {
@@ -128,8 +132,6 @@ static bool unpack_config(json_t *j, const char *path, LmRun *run, TensorError *
         !get_real(reached, "test_perplexity", &r->test))
         return tensor_error_file(error, path, -1, "reached: an entry is missing or no number");
     r->epoch = epoch;
-    if (!json_is_object(settings))
-        return tensor_error_file(error, path, -1, "settings: must be an object");
     if (!lm_settings_from_json(&run->settings, settings, path, error)) return false;
     run->settings.model.vocab = vocab;
     return true;

@@ -39,7 +39,7 @@ bool lm_run_path(const char *folder, const char *name, char path[PATH_MAX], Tens
 /* Makes the folder, and those above it.  Fails (false): it cannot be made or written to. */
 bool lm_run_prepare(const char *folder, TensorError *error);
 
-/* Writes vocab.json, config.json and model.safetensors.
+/* Writes vocab.json, config.json and model.safetensors; perplexities with 15 digits.
  * Fails (false): a file cannot be written; the others may be new then. */
 bool lm_run_save(const char *folder, const LmRun *run, TensorError *error);
 
