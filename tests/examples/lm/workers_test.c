@@ -8,6 +8,7 @@
 
 #include "steps.h"
 #include "tensor/parallel.h"
+#include "tests/support/allocations.h"
 #include "tests/support/folder.h"
 
 static TensorError error;
@@ -312,6 +313,71 @@ Test(workers, the_trace_starts_where_the_step_did) {
     }
     steps_free(s);
     steps_free(other);
+}
+
+/* Every allocation is the last one that succeeds; one worker, so that it is the same each time.
+ * BLIS, which aborts without the memory of its first call, has had that. */
+Test(workers, memory_that_runs_out_is_an_error_and_the_next_step_counts) {
+    Steps *s = start(kind_of("everything"), 1), *other = start(kind_of("everything"), 1);
+    Tensor x, y;
+    bool made = false, done = false;
+    run(other, 0, 2, false);
+    for (long n = 0; !made; n++) {
+        fail_allocations_after(n);
+        LmWorkers *w = lm_workers_new(&s->model, &s->settings, &error);
+        fail_allocations(false);
+        made = w != NULL;
+        if (!made) cr_expect(strstr(error.message, "out of memory"), "%s", error.message);
+        lm_workers_free(w);
+        memset(&error, 0, sizeof error);
+    }
+    steps_window(s, 0, &x, &y);
+    for (long n = 0; !done; n++) {
+        LmStep result;
+        fail_allocations_after(n);
+        done = lm_workers_step(s->workers, &x, &y, 0, true, 1, &result, &error);
+        fail_allocations(false);
+        if (!done) cr_expect(strstr(error.message, "out of memory"), "%s", error.message);
+        memset(&error, 0, sizeof error);
+    }
+    lm_workers_zero_state(s->workers);
+    run(s, 0, 2, false);
+    cr_expect_eq(steps_value_distance(s, other), 0);
+    steps_free(s);
+    steps_free(other);
+}
+
+Test(workers, memory_that_runs_out_in_several_at_once_is_an_error) {
+    Steps *s = start(kind_of("everything"), 4), *other = start(kind_of("everything"), 4);
+    Tensor x, y;
+    LmStep result;
+    run(other, 0, 1, false);
+    steps_window(s, 0, &x, &y);
+    fail_allocations(true);
+    bool ok = lm_workers_step(s->workers, &x, &y, 0, true, 1, &result, &error);
+    fail_allocations(false);
+    cr_expect(!ok && strstr(error.message, "out of memory"), "%s", error.message);
+    run(s, 0, 1, false);
+    cr_expect_eq(steps_value_distance(s, other), 0);
+    steps_free(s);
+    steps_free(other);
+}
+
+/* After the first step nothing is allocated. */
+Test(workers, a_step_after_the_first_needs_no_memory) {
+    for (int n = 1; n <= 3; n++) {
+        Steps *s = start(kind_of("everything"), n);
+        Tensor x, y;
+        LmStep result;
+        run(s, 0, 1, false);
+        steps_window(s, 2, &x, &y);
+        long before = allocations();
+        cr_expect(lm_workers_step(s->workers, &x, &y, 2, true, 1, &result, &error));
+        cr_expect(lm_workers_reduce(s->workers, &error));
+        cr_expect_eq(allocations(), before, "%d workers: %ld allocations", n,
+                     allocations() - before);
+        steps_free(s);
+    }
 }
 
 /* ---- the carried state ---- */
