@@ -2,7 +2,8 @@
  *
  * Built with --config=mpi they are those of mpirun (MPI; W. Gropp, E. Lusk and A. Skjellum, Using
  * MPI, 3rd edition 2014); otherwise there is one, and nothing here does anything.  Every process
- * calls the same functions in the same order, from the thread that started. */
+ * calls the same functions in the same order, from the thread that started.  Before the start each
+ * process is alone.  Bits are equal in all only on processors of one kind. */
 #ifndef EXAMPLES_LM_PROCESSES_H
 #define EXAMPLES_LM_PROCESSES_H
 #include "nn/param.h"

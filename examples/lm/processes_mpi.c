@@ -201,6 +201,10 @@ bool lm_processes_gather(const Tensor *share, const Tensor *all, TensorError *er
     const MPI_Datatype element = share->dtype == TENSOR_F32 ? MPI_FLOAT : MPI_DOUBLE;
     if (share->ndim != 3 || tensor_numel(share) > INT_MAX / group.count)
         return tensor_error_set(error, "MPI: a share has not 3 axes, or is too large");
+    if (group.count == 1) {
+        tensor_convert(all, share);
+        return true;
+    }
     MPI_Datatype type;
     if (!share_type(share, element, &type, error)) return false;
     bool ok = passed(MPI_Gather(share->data, (int)tensor_numel(share), element,
