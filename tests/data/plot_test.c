@@ -214,6 +214,56 @@ Test(plot, every_series_looks_different) {
     free(svg);
 }
 
+/* ---- charts below each other ---- */
+
+/* The n-th frame of axes: x, y, width, height. */
+static void frame(const char *svg, int n, double f[4]) {
+    for (const char *at = svg; (at = strstr(at, "<rect x=")); at++)
+        if (sscanf(at, "<rect x=\"%lf\" y=\"%lf\" width=\"%lf\" height=\"%lf\" fill=\"none\"",
+                   &f[0], &f[1], &f[2], &f[3]) == 4 &&
+            strncmp(strstr(at, "fill="), "fill=\"none\"", 11) == 0 && n-- == 0)
+            return;
+    cr_assert_fail("too few frames");
+}
+
+Test(plot, charts_below_each_other_share_the_axis_of_x) {
+    const double x[] = {0, 10}, y[] = {1, 100000}, z[] = {3, 4};
+    const DataSeries series[] = {{"first", 2, x, y}, {"half", 2, NULL, z}};
+    const DataChart charts[] = {
+        {2, series, {.title = "A", .log_y = true}},
+        {1, &series[1], {.title = "B", .x_label = "x", .height = 200}},
+        {0, NULL, {.title = "C", .width = 900, .height = 200}}};
+    const char *path = scratch_path("charts.svg");
+    TensorError error = {""};
+    cr_assert(data_plot_charts(path, 3, charts, &error), "%s", error.message);
+    char *svg = read_text(path);
+    cr_assert(xml_wrong(svg) == NULL, "%s in %s", xml_wrong(svg), svg);
+    cr_assert(shows(svg, "A") && shows(svg, "B") && shows(svg, "C"));
+    cr_assert(xml_count(svg, ">10</text>") == 4, "x of all three, y of one");
+    double width, height, f[3][4];
+    cr_assert(sscanf(strstr(svg, " width="), " width=\"%lf\" height=\"%lf\"", &width, &height) == 2);
+    cr_assert(width == 900 && height == 440 + 200 + 200);
+    for (int i = 0; i < 3; i++) {
+        frame(svg, i, f[i]);
+        cr_assert(f[i][0] == f[0][0], "one left edge");
+        cr_assert(f[i][1] > (i ? f[i - 1][1] + f[i - 1][3] : 0) + 30, "with room for the numbers");
+        cr_assert(f[i][1] + f[i][3] < height);
+    }
+    free(svg);
+
+    /* One chart is what data_plot_lines draws. */
+    cr_assert(data_plot_charts(path, 1, charts, &error));
+    svg = read_text(path);
+    char *alone = lines(2, series, &charts[0].options);
+    cr_assert_str_eq(svg, alone);
+    free(svg);
+    free(alone);
+
+    cr_assert(!data_plot_charts(path, 0, charts, &error) && strstr(error.message, "0 charts"));
+    const DataChart bad[] = {charts[0], {1, series, {.height = 1}}};
+    cr_assert(!data_plot_charts(path, 2, bad, &error) && strstr(error.message, "height 1;"));
+}
+
 /* ---- text ---- */
 
 Test(plot, any_text_can_be_written) {

@@ -143,7 +143,7 @@ int main(void) {
 END
 build png png.c unroll-png
 check 'a picture is drawn' ./png
-check 'as a PNG file' grep -q '^.PNG' y.png
+check 'as a PNG file' test "$(head -c 4 y.png | tail -c 3)" = PNG
 check 'the rest needs no librsvg' test -z "$(pkg-config --libs unroll | grep rsvg)"
 
 cat >texts.c <<'END'
