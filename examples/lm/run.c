@@ -1,9 +1,11 @@
 /* run.c -- see run.h. */
 #include "run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,6 +25,25 @@ bool lm_run_path(const char *folder, const char *name, char path[PATH_MAX], Tens
     return (n > 0 && n < PATH_MAX) || tensor_error_errno(error, folder, ENAMETOOLONG);
 }
 
+/* ".tmp-PID-N" of a process that has ended: the kernel knows none of this number. */
+static bool is_stale(const char *name) {
+    static const char prefix[] = ".tmp-";
+    int end = 0, pid = 0;
+    bool ours = strlen(name) < 32 && strncmp(name, prefix, sizeof prefix - 1) == 0 &&
+                sscanf(name, ".tmp-%9d-%*[0-9]%n", &pid, &end) == 1 && end > 0 && !name[end];
+    return ours && pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+/* What a process that was killed while it wrote has left behind (tensor/file.h).  One that stays
+ * does no harm. */
+static void remove_stale(const char *folder) {
+    DIR *entries = opendir(folder);
+    if (!entries) return;
+    for (const struct dirent *e; (e = readdir(entries));)
+        if (is_stale(e->d_name)) unlinkat(dirfd(entries), e->d_name, 0);
+    closedir(entries);
+}
+
 bool lm_run_prepare(const char *folder, TensorError *error) {
     char path[PATH_MAX];
     struct stat info;
@@ -35,7 +56,9 @@ bool lm_run_prepare(const char *folder, TensorError *error) {
         *slash = '/';
     }
     if (stat(path, &info) != 0) return tensor_error_errno(error, folder, errno);
-    return access(path, W_OK | X_OK) == 0 || tensor_error_errno(error, folder, errno);
+    if (access(path, W_OK | X_OK) != 0) return tensor_error_errno(error, folder, errno);
+    remove_stale(path);
+    return true;
 }
 
 /* ---- what belongs together ---- */
@@ -105,33 +128,44 @@ bool lm_run_save(const char *folder, const LmRun *run, TensorError *error) {
 
 /* ---- config.json: reading ---- */
 
-static bool get_real(const json_t *object, const char *key, double *x) {
-    const json_t *value = json_object_get(object, key);
+static bool get_real(const json_t *value, double *x) {
     *x = json_is_number(value) ? json_number_value(value) : NAN;
     return json_is_number(value) || json_is_null(value);
 }
 
+static bool unpack_reached(json_t *reached, LmResult *r) {
+    json_int_t epoch;
+    json_t *perplexity, *valid, *test;
+    bool ok = json_unpack(reached, "{s:I, s:o, s:o, s:o !}", "epoch", &epoch, "perplexity",
+                          &perplexity, "valid_perplexity", &valid, "test_perplexity", &test) == 0;
+    if (ok) r->epoch = epoch;
+    return ok && epoch >= 0 && get_real(perplexity, &r->perplexity) &&
+           get_real(valid, &r->valid) && get_real(test, &r->test);
+}
+
+static bool check_format(const json_t *j, const char *path, TensorError *error) {
+    const json_t *format = json_object_get(j, "format"), *version = json_object_get(j, "version");
+    if (!json_is_string(format) || !json_is_integer(version))
+        return tensor_error_file(error, path, -1, "has no format, or no version");
+    long long number = json_integer_value(version);
+    return (strcmp(json_string_value(format), format_name) == 0 && number == FORMAT_VERSION) ||
+           tensor_error_file(error, path, -1, "is %s version %lld, not %s version %d",
+                             json_string_value(format), number, format_name, FORMAT_VERSION);
+}
+
 static bool unpack_config(json_t *j, const char *path, LmRun *run, TensorError *error) {
-    const char *format;
-    json_int_t version, vocab, epoch;
+    json_int_t vocab;
     json_t *settings, *reached;
     json_error_t why;
-    if (json_unpack_ex(j, &why, 0, "{s:s, s:I, s:I, s:o, s:o}", "format", &format, "version",
-                       &version, "vocab", &vocab, "settings", &settings, "reached",
-                       &reached) != 0)
+    if (!check_format(j, path, error)) return false;
+    if (json_unpack_ex(j, &why, 0, "{s:o, s:o, s:I, s:o, s:o !}", "format", &settings, "version",
+                       &settings, "vocab", &vocab, "settings", &settings, "reached", &reached) != 0)
         return tensor_error_file(error, path, -1, "%s", why.text);
-    if (strcmp(format, format_name) != 0 || version != FORMAT_VERSION)
-        return tensor_error_file(error, path, -1, "is %s version %lld, not %s version %d", format,
-                                 (long long)version, format_name, FORMAT_VERSION);
     if (vocab < 1 || vocab > MAX_VOCAB)
         return tensor_error_file(error, path, -1, "vocab: %lld is out of range", (long long)vocab);
-    LmResult *r = &run->result;
-    if (json_unpack(reached, "{s:I}", "epoch", &epoch) != 0 ||
-        !get_real(reached, "perplexity", &r->perplexity) ||
-        !get_real(reached, "valid_perplexity", &r->valid) ||
-        !get_real(reached, "test_perplexity", &r->test))
-        return tensor_error_file(error, path, -1, "reached: an entry is missing or no number");
-    r->epoch = epoch;
+    if (!unpack_reached(reached, &run->result))
+        return tensor_error_file(error, path, -1, "reached: an entry is missing, unknown or no "
+                                 "number");
     if (!lm_settings_from_json(&run->settings, settings, path, error)) return false;
     run->settings.model.vocab = vocab;
     return true;
@@ -172,6 +206,17 @@ static bool check_size(const char *path, const LmConfig *c, TensorError *error) 
                              (long long)size, needed);
 }
 
+static bool check_finite(const char *path, const NnParamSet *set, TensorError *error) {
+    for (int i = 0; i < nn_params_count(set); i++) {
+        const NnParam *p = nn_params_at(set, i);
+        for (int64_t k = 0; k < tensor_numel(&p->value); k++)
+            if (!isfinite(tensor_get(&p->value, k)))
+                return tensor_error_file(error, path, -1, "%s holds %g", p->name,
+                                         tensor_get(&p->value, k));
+    }
+    return true;
+}
+
 bool lm_run_load_parameters(const char *folder, LmRun *run, TensorError *error) {
     char path[PATH_MAX];
     NnLoadReport report;
@@ -184,7 +229,7 @@ bool lm_run_load_parameters(const char *folder, LmRun *run, TensorError *error) 
     bool ok = nn_load(run->model.set, path, NULL, &report);
     if (!ok) tensor_error_set(error, "%s", report.message);
     nn_load_report_free(&report);
-    return ok;
+    return ok && check_finite(path, run->model.set, error);
 }
 
 bool lm_run_load(const char *folder, LmRun *run, TensorError *error) {

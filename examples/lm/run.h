@@ -36,7 +36,8 @@ typedef struct {
 /* FOLDER/NAME.  Fails (false): the folder has no name, or the path is too long. */
 bool lm_run_path(const char *folder, const char *name, char path[PATH_MAX], TensorError *error);
 
-/* Makes the folder, and those above it.  Fails (false): it cannot be made or written to. */
+/* Makes the folder, and those above it; removes temporary files in it that belong to no process
+ * any more (tensor/file.h).  Fails (false): it cannot be made or written to. */
 bool lm_run_prepare(const char *folder, TensorError *error);
 
 /* Writes vocab.json, config.json and model.safetensors; perplexities with 15 digits.
@@ -44,7 +45,8 @@ bool lm_run_prepare(const char *folder, TensorError *error);
 bool lm_run_save(const char *folder, const LmRun *run, TensorError *error);
 
 /* Reads these three.
- * Fails (false, *run is empty): a file is missing, damaged, or does not fit the others. */
+ * Fails (false, *run is empty): a file is missing, damaged, or does not fit the others; a parameter
+ * is not finite. */
 bool lm_run_load(const char *folder, LmRun *run, TensorError *error);
 void lm_run_free(LmRun *run);
 /* Reads model.safetensors alone, into the run's model, which is made if there is none.
