@@ -184,17 +184,20 @@ static int train_run(const TrainOptions *o, LmRun *run, const DataCorpus *corpus
     LmTrainJob job = {.folder = o->out, .run = run, .corpus = corpus, .resume = o->resume,
                       .profile = o->profile ? stderr : NULL, .stop = example_catch_stop()};
     LmTrainStatus status = lm_train(&job, &error);
-    if (lm_process() != 0) return status == LM_TRAIN_DONE ? 0 : EXAMPLE_REFUSED;
+    int number = *job.stop ? (int)*job.stop : SIGINT; /* another process may have had it */
+    bool first = lm_process() == 0;
     switch (status) {
     case LM_TRAIN_FAILED: return refuse(error.message);
-    case LM_TRAIN_DIVERGED: return diverged(o->out, &error);
+    case LM_TRAIN_DIVERGED: return first ? diverged(o->out, &error) : STATUS_DIVERGED;
     case LM_TRAIN_STOPPED:
-        printf("stopped   by a signal; lm train --resume --out %s goes on\n", o->out);
-        finish(o->out, &run->result, false);
-        return EXAMPLE_SIGNAL + (int)*job.stop;
+        if (first) {
+            printf("stopped   by a signal; lm train --resume --out %s goes on\n", o->out);
+            finish(o->out, &run->result, false);
+        }
+        return EXAMPLE_SIGNAL + number;
     case LM_TRAIN_DONE: break;
     }
-    return finish(o->out, &run->result, true);
+    return first ? finish(o->out, &run->result, true) : 0;
 }
 
 /* A folder with a run that was stopped is not written over by accident. */

@@ -92,8 +92,8 @@ void lm_settings_table(LmSettings *s, ExampleOption table[LM_MAX_SETTINGS]);
 /* The settings as JSON, all of them; NULL when out of memory. */
 json_t *lm_settings_json(const LmSettings *s);
 /* Takes over those that the object has.
- * Fails (false; `where` begins the message): it is no object; a key that is no setting, a value of the wrong type
- * or out of range. */
+ * Fails (false; `where` begins the message): it is no object; a key that is no setting, a value of
+ * the wrong type or out of range. */
 bool lm_settings_from_json(LmSettings *s, const json_t *object, const char *where,
                            TensorError *error);
 /* The same with files.   Fail (false): the file cannot be read or written, or is no such JSON. */

@@ -240,6 +240,7 @@ Test(lm_model, locked_dropout_drops_the_same_values_in_all_steps) {
         Tensor x = tokens(T, B);
         NnState *state = nn_state_new(TENSOR_F32);
         ag_tape_rng(t, 9, 0);
+        ag_tape_training(t, true);
         LmState before = lm_model_load(&m, state, t, B);
         AgVar raw, h = lm_model_hidden(&m, &before, ag_input(t, &x), &raw, NULL);
         const Tensor *y = ag_value(h), *r = ag_value(raw);

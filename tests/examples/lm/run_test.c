@@ -296,6 +296,7 @@ Test(lm_run, a_config_that_does_not_fit_is_refused_by_reason) {
         {"", "settings", NULL, "settings"},
         {"", "reached", "1", "reached"},
         {"", "reached", NULL, "reached"},
+        {"", "version", "[]", "version"},
         {"", "extra", "1", "extra"},
         {"reached", "epoch", "\"x\"", "reached"},
         {"reached", "epoch", "-1", "reached"},
