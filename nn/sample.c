@@ -145,7 +145,7 @@ static void cut(const NnSampleOptions *o, double *x, int64_t V, double largest, 
     else
         for (int64_t v = 0; v < V; v++) total += weight(x[v], largest, o->temperature);
     if (has_nucleus(o)) {
-        for (kept = 0; kept < k && (kept == 0 || sum < o->top_p * total); kept++) {
+        for (kept = 0; kept < k && sum < o->top_p * total; kept++) {
             if (h.size == V - kept) heap_take(&h);
             sum += weight(x[work[V - 1 - kept]], largest, o->temperature);
         }

@@ -182,18 +182,19 @@ Test(generate, without_a_prefix_it_starts_after_a_line_or_the_most_frequent_char
 
 Test(generate, prefixes_of_any_length_and_no_text_at_all) {
     LmRun run;
-    char prefix[400];
-    for (size_t i = 0; i < sizeof prefix - 1; i++) prefix[i] = "the sea, "[i % 9];
-    prefix[sizeof prefix - 1] = 0;
+    char prefix[2 * sizeof story];
     tiny_run_make(&run, &chars);
-    LmGeneration o = {.prefix = prefix, .length = 8, .temperature = 1};
-    char *want = plain_text(&run, &o, 0), *got = generate(&run, &o);
-    expect_line(got, want);
-    free(want);
-    free(got);
+    for (int cut = 0; cut < 140; cut += 7) {
+        snprintf(prefix, sizeof prefix, "%.130s%.*s", story, cut, story);
+        LmGeneration o = {.prefix = prefix, .length = 8, .temperature = 1};
+        char *want = plain_text(&run, &o, 0), *got = generate(&run, &o);
+        expect_line(got, want);
+        free(want);
+        free(got);
+    }
     for (int beam = 0; beam < 2; beam++) {
-        o = (LmGeneration){.prefix = "", .length = 0, .beam = beam};
-        got = generate(&run, &o);
+        LmGeneration o = {.prefix = "", .length = 0, .beam = beam};
+        char *got = generate(&run, &o);
         cr_expect_str_eq(got, "\n");
         free(got);
         o.prefix = "the";
@@ -429,26 +430,48 @@ Test(generate, a_wide_beam_finds_the_best_of_all_texts) {
             }
 }
 
-/* A beam as narrow as N, from all texts of each length: the definition. */
+static int by_nats(const void *a, const void *b) {
+    const Text *x = a, *y = b;
+    return (x->nats < y->nats) - (x->nats > y->nats);
+}
+
+/* The definition: from all continuations of what goes on, the best that go on again, and in
+ * between those that end. */
+static void search_plainly(All *all, int64_t width, int64_t length) {
+    static Text done[MAX_TEXTS];
+    Text live[8] = {{.length = 0}};
+    int64_t count = 1, done_count = 0;
+    for (int64_t step = 1; step <= length; step++) {
+        all->count = 0;
+        all->length = step;
+        for (int64_t i = 0; i < count; i++) list_all(all, live[i]);
+        qsort(all->list, (size_t)all->count, sizeof *all->list, by_nats);
+        count = 0;
+        for (int i = 0; i < all->count && count < width; i++) {
+            const Text *t = &all->list[i];
+            if (t->id[step - 1] == all->end) done[done_count++] = *t;
+            else live[count++] = *t;
+        }
+    }
+    for (int64_t i = 0; i < count; i++) done[done_count++] = live[i];
+    qsort(done, (size_t)done_count, sizeof *done, by_mean);
+    memcpy(all->list, done, (size_t)done_count * sizeof *done);
+}
+
 Test(generate, a_narrow_beam_keeps_the_best_beginnings) {
     static All all;
-    LmRun run;
-    tiny_run_make(&run, &(TinyRun){.text = "abac\n", .unit = DATA_UNIT_CHAR, .seed = 5});
-    for (int64_t width = 1; width < 6; width++) {
-        Text live[8] = {{.length = 0}};
-        int64_t count = 1;
-        all = (All){.run = &run, .prefix = {2, 1}, .n = 2, .end = -1, .exclude = 0};
-        for (int64_t step = 1; step <= MAX_LENGTH; step++) {
-            all.count = 0;
-            all.length = step;
-            for (int64_t i = 0; i < count; i++) list_all(&all, live[i]);
-            qsort(all.list, (size_t)all.count, sizeof *all.list, by_mean);
-            count = width < all.count ? width : all.count;
-            memcpy(live, all.list, (size_t)count * sizeof *live);
-        }
-        check_search(&all, width, width);
+    for (uint64_t seed = 5; seed < 11; seed++) {
+        LmRun run;
+        tiny_run_make(&run, &(TinyRun){.text = "abac\n", .unit = DATA_UNIT_CHAR, .seed = seed});
+        for (int64_t width = 1; width < 6; width++)
+            for (int one_line = 0; one_line < 2; one_line++) {
+                int64_t end = one_line ? data_vocab_id(run.vocab, "\n", 1) : -1;
+                all = (All){.run = &run, .prefix = {2, 1}, .n = 2, .end = end, .exclude = 0};
+                search_plainly(&all, width, MAX_LENGTH);
+                check_search(&all, width, width);
+            }
+        lm_run_free(&run);
     }
-    lm_run_free(&run);
 }
 
 /* Reads "==> 2: -31.5 nats, -0.79 per token <==" at *at, and goes behind it. */
