@@ -62,7 +62,7 @@ signalled() {
 stopped_well() {
     check "$1 ends with $2" is $status "$2"
     check "$1 says so" grep -q '^stopped ' out
-    check "$1 says what is saved" is "$(tail -n 1 out | cut -c 1-6)" saved
+    check "$1 says what is saved" is "$(tail -n 1 out | cut -c 1-5)" saved
     check "$1 is no error" is "$(<err)" ''
 }
 
