@@ -66,7 +66,8 @@ Test(lm_model, one_seed_gives_one_model_and_ranges_are_kept) {
     double differs = 0;
     for (int i = 0; i < nn_params_count(a.set); i++) {
         const NnParam *p = nn_params_at(a.set, i);
-        Tensor x = p->value, y = nn_params_at(b.set, i)->value, z = nn_params_at(other.set, i)->value;
+        Tensor x = p->value, y = nn_params_at(b.set, i)->value;
+        Tensor z = nn_params_at(other.set, i)->value;
         bool lstm = strncmp(p->name, "lstm", 4) == 0 || strncmp(p->name, "last", 4) == 0;
         double largest = 0;
         for (int64_t k = 0; k < tensor_numel(&x); k++) {

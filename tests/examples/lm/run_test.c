@@ -138,7 +138,8 @@ Test(lm_run, it_comes_back_bit_for_bit) {
                 cr_assert_eq(tensor_get(&u, k), tensor_get(&v, k));
         }
         for (int64_t id = 0; id < data_vocab_size(a.vocab); id++)
-            cr_assert_str_eq(data_vocab_token(a.vocab, id, NULL), data_vocab_token(b.vocab, id, NULL));
+            cr_assert_str_eq(data_vocab_token(a.vocab, id, NULL),
+                             data_vocab_token(b.vocab, id, NULL));
         /* Saved again it is the same files. */
         size_t n[2][3];
         char *bytes[2][3];
@@ -405,7 +406,8 @@ Test(lm_run, temporary_files_of_processes_that_have_ended_are_removed) {
 
 /* ---- texts of the user ---- */
 
-static void encodes(const LmRun *run, const char *text, int64_t n, int64_t count, const char *words_of) {
+static void encodes(const LmRun *run, const char *text, int64_t n, int64_t count,
+                    const char *words_of) {
     int64_t *ids, got;
     TensorError error = {""};
     cr_assert(lm_run_encode(run, "--prefix", text, n, &ids, &got, &error), "'%s': %s", text,

@@ -314,7 +314,8 @@ Test(lm_settings, presets_have_the_numbers_of_their_sources) {
         const char *name, *json;
     } presets[] = {
         {"char", "{\"tokens\": \"char\", \"hidden\": 256, \"layers\": 2, \"dropout\": 0.25, "
-                 "\"batch\": 32, \"steps\": 100, \"optimizer\": \"adam\", \"schedule\": \"cosine\"}"},
+                 "\"batch\": 32, \"steps\": 100, \"optimizer\": \"adam\", "
+                 "\"schedule\": \"cosine\"}"},
         {"rnnlm", "{\"data\": \"ptb\", \"tokens\": \"word\", \"embedding\": 100, \"hidden\": 100, "
                   "\"layers\": 1, \"dropout\": 0.0, \"batch\": 20, \"steps\": 35, \"epochs\": 4, "
                   "\"optimizer\": \"sgd\", \"lr\": 20.0, \"clip\": 0.25, "

@@ -244,10 +244,11 @@ static void same_log(const char *what, const char *a, const char *b) {
 }
 
 static void same_run(const char *what, const char *a, const char *b, bool settings) {
-    cr_assert(same_bytes(in(a, "model.safetensors"), in(b, "model.safetensors")), "%s: model", what);
-    cr_assert(same_bytes(in(a, "vocab.json"), in(b, "vocab.json")), "%s: vocabulary", what);
-    cr_assert(!settings || same_bytes(in(a, "config.json"), in(b, "config.json")), "%s: config.json",
+    cr_assert(same_bytes(in(a, "model.safetensors"), in(b, "model.safetensors")), "%s: model",
               what);
+    cr_assert(same_bytes(in(a, "vocab.json"), in(b, "vocab.json")), "%s: vocabulary", what);
+    cr_assert(!settings || same_bytes(in(a, "config.json"), in(b, "config.json")),
+              "%s: config.json", what);
     same_checkpoint(what, a, b, settings);
     same_log(what, a, b);
 }
@@ -262,7 +263,8 @@ typedef struct {
 static const Case cases[] = {
     {"sgd", "{'optimizer': 'sgd', 'lr': 0.5, 'momentum': 0.9}", false, false},
     {"asgd", "{'optimizer': 'asgd', 'lr': 1, 'nonmonotone': 0}", false, false},
-    {"asgd, triggered", "{'optimizer': 'asgd', 'lr': 4, 'nonmonotone': 1, 'epochs': 6}", false, true},
+    {"asgd, triggered", "{'optimizer': 'asgd', 'lr': 4, 'nonmonotone': 1, 'epochs': 6}", false,
+     true},
     {"adam", "{'optimizer': 'adam'}", false, false},
     {"adamw", "{'optimizer': 'adamw', 'weight-decay': 0.1}", false, false},
     {"rmsprop", "{'optimizer': 'rmsprop', 'lr': 0.005, 'momentum': 0.5}", false, false},
@@ -406,8 +408,8 @@ static void write_bytes(const char *path, const char *bytes, size_t n) {
 
 static void refused(Job *j, const char *folder, const char *word) {
     cr_assert_eq(job_train(j, folder, true), LM_TRAIN_FAILED, "%s", word);
-    cr_assert(strstr(j->error.message, "checkpoint.safetensors") && strstr(j->error.message, word) &&
-                  !strchr(j->error.message, '\n'),
+    cr_assert(strstr(j->error.message, "checkpoint.safetensors") &&
+                  strstr(j->error.message, word) && !strchr(j->error.message, '\n'),
               "not '%s': %s", word, j->error.message);
 }
 
