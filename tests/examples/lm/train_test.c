@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "autograd/inspect.h"
 #include "data/stream.h"
 #include "examples/lm/log.h"
 #include "examples/support/progress.h"
