@@ -112,7 +112,8 @@ static bool read_place(LmTrainer *r, const TensorSafetensors *file, const char *
     if (ints[INTS - 1] != (int64_t)r->job->corpus->digest)
         return tensor_error_file(error, path, -1, "was written while training on another text");
     set_place(p, ints, reals);
-    if (p->epoch < 1 || p->step < 0 || p->history < 0 || p->updates < 0 || !(p->seconds >= 0))
+    bool history = p->history >= 0 && p->history < p->epoch;
+    if (p->epoch < 1 || p->step < 0 || !history || p->updates < 0 || !(p->seconds >= 0))
         return tensor_error_file(error, path, -1, "train.ints hold a number that cannot be");
     p->valid = calloc((size_t)p->history + 1, sizeof *p->valid);
     return (p->valid || tensor_error_set(error, "out of memory")) &&

@@ -471,10 +471,12 @@ Test(lm_train, a_checkpoint_with_numbers_that_cannot_be_is_refused_and_never_cra
             memcpy(place + 8 * i, &x, 8);
             write_bytes(in("run", "checkpoint.safetensors"), bytes, n);
             LmTrainStatus status = job_train(&j, "run", true);
-            /* Not every number has a limit, but position (1) and epoch (0) do. */
+            /* Not every number has a limit, but epoch (0), position (1) and history (7) do. */
             cr_assert(status == LM_TRAIN_DONE || *j.error.message, "ints[%lld]", (long long)i);
             cr_assert(i != 1 || status == LM_TRAIN_FAILED, "position %lld", (long long)x);
             cr_assert(i != 0 || k != 0 || status == LM_TRAIN_FAILED, "epoch %lld", (long long)x);
+            cr_assert(i != 7 || (status == LM_TRAIN_FAILED && strstr(j.error.message, "train.ints")),
+                      "history %lld: %s", (long long)x, j.error.message);
         }
         memcpy(place + 8 * i, &old[i], 8);
     }
