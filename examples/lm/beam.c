@@ -123,7 +123,8 @@ static void add_done(Search *s, Text text) {
     s->done[at] = text;
 }
 
-/* From the most likely candidate on: texts that end are kept apart, until N are found that go on. */
+/* From the most likely candidate on: texts that end are kept apart, until N that go on are
+ * found. */
 static bool choose(Search *s, TensorError *error) {
     s->next_count = 0;
     for (int64_t i = 0; i < s->candidate_count && s->next_count < s->options->width; i++) {

@@ -10,6 +10,7 @@
 #include "examples/support/options.h"
 #include "examples/support/program.h"
 #include "report.h"
+#include "tensor/safetensors.h"
 #include "train.h"
 
 /* ---- parameters ---- */
@@ -49,36 +50,59 @@ static json_t *shape_json(const Tensor *x) {
     return shape;
 }
 
-static json_t *parameter_json(const NnParam *p, double total, int64_t *nan) {
-    Statistics s = measure(&p->value);
-    double numel = (double)tensor_numel(&p->value);
-    *nan += s.nan;
-    return json_pack("{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "name", p->name, "shape",
-                     shape_json(&p->value), "numel", (json_int_t)numel, "share",
-                     lm_json_real(numel / total), "mean", lm_json_real(s.mean), "std",
+typedef struct {
+    double numel, bytes;
+    int64_t nan;
+} Total;
+
+static json_t *parameter_json(const char *name, const Tensor *x, Total *total) {
+    Statistics s = measure(x);
+    double numel = (double)tensor_numel(x);
+    total->nan += s.nan;
+    return json_pack("{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "name", name, "shape",
+                     shape_json(x), "numel", (json_int_t)numel, "share",
+                     lm_json_real(numel / total->numel), "mean", lm_json_real(s.mean), "std",
                      lm_json_real(s.std), "min", lm_json_real(s.min), "max", lm_json_real(s.max),
                      "nan", (json_int_t)s.nan);
 }
 
-static bool add_parameters(json_t *run, const NnParamSet *set) {
-    int64_t numel = nn_params_numel(set), nan = 0;
-    int64_t bytes = numel * (int64_t)tensor_dtype_size(nn_params_dtype(set));
+/* From the file, not from a model, which is not made of numbers that are none. */
+static bool list_parameters(json_t *run, const TensorSafetensors *file, TensorError *error) {
+    Total total = {0};
     json_t *list = json_array();
-    for (int i = 0; i < nn_params_count(set); i++)
-        if (json_array_append_new(list, parameter_json(nn_params_at(set, i), (double)numel,
-                                                       &nan)) != 0) {
-            json_decref(list);
-            return false;
-        }
-    return json_object_set_new(run, "parameters", list) == 0 &&
-           json_object_set_new(run, "total",
-                               json_pack("{s:I, s:I, s:I}", "numel", (json_int_t)numel, "bytes",
-                                         (json_int_t)bytes, "nan", (json_int_t)nan)) == 0;
+    Tensor x;
+    bool ok = list || tensor_error_set(error, "out of memory");
+    for (int64_t i = 0; ok && i < tensor_safetensors_count(file); i++) {
+        ok = tensor_safetensors_get(file, tensor_safetensors_entry(file, i)->name, &x, error);
+        total.numel += (double)tensor_numel(&x);
+        total.bytes += (double)tensor_numel(&x) * (double)tensor_dtype_size(x.dtype);
+    }
+    for (int64_t i = 0; ok && i < tensor_safetensors_count(file); i++) {
+        const TensorSafetensorsEntry *entry = tensor_safetensors_entry(file, i);
+        ok = json_array_append_new(list, parameter_json(entry->name, &entry->value, &total)) == 0 ||
+             tensor_error_set(error, "out of memory");
+    }
+    bool set = json_object_set_new(run, "parameters", list) == 0;
+    json_t *sum = json_pack("{s:I, s:I, s:I}", "numel", (json_int_t)total.numel, "bytes",
+                            (json_int_t)total.bytes, "nan", (json_int_t)total.nan);
+    bool both = json_object_set_new(run, "total", sum) == 0 && set;
+    return ok && (both || tensor_error_set(error, "out of memory"));
+}
+
+static bool add_parameters(json_t *run, const char *folder, TensorError *error) {
+    char path[PATH_MAX];
+    TensorSafetensors *file;
+    if (!lm_run_path(folder, "model.safetensors", path, error) ||
+        !tensor_safetensors_open(path, &file, error))
+        return false;
+    bool ok = list_parameters(run, file, error);
+    tensor_safetensors_close(file);
+    return ok;
 }
 
 /* ---- settings, what was reached ---- */
 
-static bool add_settings(json_t *run, const LmSettings *settings) {
+static bool list_settings(json_t *run, const LmSettings *settings) {
     const LmSettings usual = lm_settings_default();
     json_t *own = lm_settings_json(settings), *others = lm_settings_json(&usual);
     json_t *changed = json_array(), *value;
@@ -93,12 +117,21 @@ static bool add_settings(json_t *run, const LmSettings *settings) {
     return json_object_set_new(run, "changed", changed) == 0 && set && ok;
 }
 
-static bool add_reached(json_t *run, const LmResult *r) {
-    return json_object_set_new(run, "reached",
-                               json_pack("{s:I, s:o, s:o, s:o}", "epoch", (json_int_t)r->epoch,
-                                         "perplexity", lm_json_real(r->perplexity),
-                                         "valid_perplexity", lm_json_real(r->valid),
-                                         "test_perplexity", lm_json_real(r->test))) == 0;
+static bool add_config(json_t *run, const char *folder, TensorError *error) {
+    char path[PATH_MAX];
+    LmSettings settings = lm_settings_default();
+    bool ok = lm_run_path(folder, "config.json", path, error) &&
+              lm_settings_load(&settings, path, error);
+    if (ok && !list_settings(run, &settings)) ok = tensor_error_set(error, "out of memory");
+    lm_settings_free(&settings);
+    json_t *config = ok ? lm_json_load(path, error) : NULL;
+    json_t *reached = json_object_get(config, "reached");
+    if (config && !json_is_object(reached))
+        tensor_error_file(error, path, -1, "does not say what was reached");
+    ok = json_is_object(reached) && (json_object_set(run, "reached", reached) == 0 ||
+                                     tensor_error_set(error, "out of memory"));
+    json_decref(config);
+    return ok;
 }
 
 /* ---- the vocabulary ---- */
@@ -120,7 +153,7 @@ static json_t *tokens_json(const DataVocab *vocab, int64_t first, int64_t n, int
     return list;
 }
 
-static bool add_vocabulary(json_t *run, const DataVocab *vocab, int unit, int64_t most) {
+static json_t *vocabulary_json(const DataVocab *vocab, json_t *unit, int64_t most) {
     int64_t V = data_vocab_size(vocab), tokens = 0;
     /* Ids are in the order of counts, but for <unk>, which is none of them. */
     int64_t first = data_vocab_unk(vocab) == 0, known = V - first;
@@ -128,13 +161,21 @@ static bool add_vocabulary(json_t *run, const DataVocab *vocab, int unit, int64_
     int64_t rare = most < known - frequent ? most : known - frequent;
     for (int64_t id = 0; id < V; id++) tokens += data_vocab_count(vocab, id);
     int64_t unknown = first ? data_vocab_count(vocab, 0) : 0;
-    return json_object_set_new(
-               run, "vocabulary",
-               json_pack("{s:I, s:s, s:I, s:I, s:o, s:o}", "size", (json_int_t)V, "unit",
-                         data_unit_names[unit], "tokens", (json_int_t)tokens, "unk",
-                         (json_int_t)unknown, "most_frequent",
-                         tokens_json(vocab, first, frequent, 1), "rarest",
-                         tokens_json(vocab, V - rare, rare, -1))) == 0;
+    return json_pack("{s:I, s:O, s:I, s:I, s:o, s:o}", "size", (json_int_t)V, "unit", unit,
+                     "tokens", (json_int_t)tokens, "unk", (json_int_t)unknown, "most_frequent",
+                     tokens_json(vocab, first, frequent, 1), "rarest",
+                     tokens_json(vocab, V - rare, rare, -1));
+}
+
+static bool add_vocabulary(json_t *run, const char *folder, int64_t most, TensorError *error) {
+    char path[PATH_MAX];
+    if (!lm_run_path(folder, "vocab.json", path, error)) return false;
+    DataVocab *vocab = data_vocab_load(path, error);
+    if (!vocab) return false;
+    json_t *unit = json_object_get(json_object_get(run, "settings"), "tokens");
+    bool ok = json_object_set_new(run, "vocabulary", vocabulary_json(vocab, unit, most)) == 0;
+    data_vocab_free(vocab);
+    return ok || tensor_error_set(error, "out of memory");
 }
 
 /* ---- the checkpoint ---- */
@@ -154,19 +195,25 @@ static bool add_checkpoint(json_t *run, const char *folder, TensorError *error) 
 
 /* ---- all of it ---- */
 
-json_t *lm_inspect(const char *folder, int64_t tokens, TensorError *error) {
+/* Why other commands refuse the run, or null. */
+static bool add_problem(json_t *object, const char *folder, TensorError *error) {
+    TensorError why;
     LmRun run;
-    if (!lm_run_load(folder, &run, error)) return NULL;
-    json_t *object = json_pack("{s:s}", "run", folder);
-    bool ok = object && add_parameters(object, run.model.set) &&
-              add_settings(object, &run.settings) &&
-              add_vocabulary(object, run.vocab, run.settings.unit, tokens) &&
-              add_reached(object, &run.result);
-    if (!ok) tensor_error_set(error, "%s: out of memory, or a name that is no UTF-8", folder);
-    ok = ok && add_checkpoint(object, folder, error);
-    lm_run_free(&run);
-    if (ok) return object;
-    json_decref(object);
+    bool usable = lm_run_load(folder, &run, &why);
+    if (usable) lm_run_free(&run);
+    return json_object_set_new(object, "problem",
+                               usable ? json_null() : json_string(why.message)) == 0 ||
+           tensor_error_set(error, "out of memory");
+}
+
+json_t *lm_inspect(const char *folder, int64_t tokens, TensorError *error) {
+    json_t *run = json_pack("{s:s}", "run", folder);
+    if (!run) tensor_error_set(error, "%s: out of memory, or no UTF-8", folder);
+    if (run && add_config(run, folder, error) && add_vocabulary(run, folder, tokens, error) &&
+        add_parameters(run, folder, error) && add_checkpoint(run, folder, error) &&
+        add_problem(run, folder, error))
+        return run;
+    json_decref(run);
     return NULL;
 }
 
@@ -201,20 +248,14 @@ static void write_parameters(const json_t *run, FILE *out) {
             whole(total, "bytes"), whole(total, "nan"));
 }
 
-static bool is_changed(const json_t *run, const char *key) {
-    const json_t *changed = json_object_get(run, "changed");
-    for (size_t i = 0; i < json_array_size(changed); i++)
-        if (strcmp(json_string_value(json_array_get(changed, i)), key) == 0) return true;
-    return false;
-}
-
 static void write_settings(const json_t *run, FILE *out) {
-    const char *key;
-    json_t *value;
-    fputs("settings (*: not as lm train has it)\n", out);
-    json_object_foreach(json_object_get(run, "settings"), key, value) {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
-        fprintf(out, "%c %-22s %s\n", is_changed(run, key) ? '*' : ' ', key, text ? text : "");
+    const json_t *changed = json_object_get(run, "changed");
+    fputs("settings other than those of lm train without options\n", out);
+    for (size_t i = 0; i < json_array_size(changed); i++) {
+        const char *key = json_string_value(json_array_get(changed, i));
+        char *text = json_dumps(json_object_get(json_object_get(run, "settings"), key),
+                                JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+        fprintf(out, "  %-22s %s\n", key, text ? text : "");
         free(text);
     }
     fputc('\n', out);
@@ -289,6 +330,8 @@ static void write_reached(const json_t *run, FILE *out) {
     else
         fprintf(out, "checkpoint: epoch %lld, step %lld%s\n", whole(c, "epoch"), whole(c, "step"),
                 json_is_true(json_object_get(c, "done")) ? ", training is done" : "");
+    const char *problem = json_string_value(json_object_get(run, "problem"));
+    if (problem) fprintf(out, "cannot be used: %s\n", problem);
 }
 
 void lm_inspect_write(const json_t *run, FILE *out) {

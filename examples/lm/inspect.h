@@ -19,12 +19,16 @@
  *                     "rarest": [...]},
  *      "reached": {"epoch": 36, "perplexity": 3.1, "valid_perplexity": 4.2,
  *                  "test_perplexity": null},
- *      "checkpoint": {"epoch": 37, "step": 4100, "done": true}}   (null where there is none)
+ *      "checkpoint": {"epoch": 37, "step": 4100, "done": true},   (null where there is none)
+ *      "problem": null}
  *
  * std is that of the elements themselves (divided by their number), and like mean, min and max of
  * those that are no NaN; null where there are none, or for an infinity.  share is of all
  * parameters.  `tokens`: how many of the most frequent, and of the others how many of the rarest.
- * Fails (NULL): lm_run_load's reasons; the checkpoint is damaged; out of memory. */
+ * The files are shown as they are: `problem` says why lm_run_load refuses the run, where it does
+ * (files of different runs, parameters that are no finite numbers).
+ * Fails (NULL): a file is missing or damaged, also the checkpoint if there is one; out of
+ * memory. */
 json_t *lm_inspect(const char *folder, int64_t tokens, TensorError *error);
 
 /* The same for people, in tables.  What the stream refuses is found by ferror. */

@@ -9,7 +9,8 @@
  * training; or (first) it is, as the first token that lm generate would write.
  *
  * Characters are the code points of what was predicted, after cleaning: of a text of words, white
- * space between two words counts as one, the end of a line with the white space around it as one. */
+ * space between two words counts as one, and the end of a line with the white space around it
+ * does. */
 #ifndef EXAMPLES_LM_SCORE_H
 #define EXAMPLES_LM_SCORE_H
 #include "run.h"

@@ -127,6 +127,9 @@ Test(inspect, a_parameter_of_nan_and_one_with_an_infinity_have_no_statistics) {
     cr_expect_eq(seen, 2);
     char *text = write_text(j);
     cr_expect(strstr(text, "nan"), "%s", text);
+    const char *problem = json_string_value(json_object_get(j, "problem"));
+    cr_assert(problem && strstr(problem, "model.safetensors: out."), "%s", problem);
+    cr_expect(strstr(text, problem), "%s", text);
     free(text);
     json_decref(j);
     lm_run_free(&run);
@@ -154,8 +157,9 @@ Test(inspect, settings_and_what_was_reached) {
     cr_expect_eq(number(reached, "valid_perplexity"), 4.5);
     cr_expect(json_is_null(json_object_get(reached, "test_perplexity")));
     char *text = write_text(j);
-    cr_expect(strstr(text, "* lr                     0.125"), "%s", text);
-    cr_expect(strstr(text, "\n  batch  "), "%s", text);
+    cr_expect(strstr(text, "\n  lr                     0.125\n"), "%s", text);
+    cr_expect_null(strstr(text, "\n  batch  "), "%s", text);
+    cr_expect(json_is_null(json_object_get(j, "problem")));
     cr_expect(strstr(text, "reached: epoch 2; perplexity 3.5000 in training, 4.5000 on validation "
                            "text\ncheckpoint: none\n"), "%s", text);
     free(text);
@@ -226,6 +230,20 @@ Test(inspect, a_folder_without_a_model_and_a_damaged_checkpoint_are_refused) {
     fclose(out);
     cr_expect_null(lm_inspect(folder, 3, &error));
     cr_expect(strstr(error.message, "checkpoint.safetensors"), "%s", error.message);
+    unlink(file);
+
+    const char *const missing[] = {"model.safetensors", "vocab.json"};
+    for (int i = 0; i < 2; i++) {
+        cr_assert(lm_run_path(folder, missing[i], file, &error));
+        unlink(file);
+        cr_expect_null(lm_inspect(folder, 3, &error));
+        cr_expect(strstr(error.message, missing[i]), "%s", error.message);
+    }
+    out = fopen(path, "w");
+    fputs("{\"settings\": {}}", out);
+    fclose(out);
+    cr_expect_null(lm_inspect(folder, 3, &error));
+    cr_expect(strstr(error.message, "reached"), "%s", error.message);
     lm_run_free(&run);
 }
 

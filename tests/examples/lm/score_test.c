@@ -188,7 +188,8 @@ Test(score, lines_add_up_and_stand_where_the_file_has_them) {
             LmTextScore part = score(&run, start, first);
             cr_assert_eq(part.lines, 4);
             for (int i = 0; i < 4; i++)
-                cr_expect_float_eq(part.line[i].nats, s.line[i].nats, 1e-4, "kind %d line %d", k, i);
+                cr_expect_float_eq(part.line[i].nats, s.line[i].nats, 1e-4, "kind %d line %d", k,
+                                   i);
             lm_text_score_free(&part);
             lm_text_score_free(&s);
             lm_run_free(&run);
