@@ -149,7 +149,7 @@ static bool read_rows(const char *path, const char *text, size_t size, LmLogRow 
     int64_t lines = count_lines(text, size);
     size_t begun = lines > 0 ? strlen(header) : size;
     *count = 0;
-    if (begun > strlen(header) || memcmp(text, header, begun) != 0)
+    if (begun > strlen(header) || strncmp(text, header, begun) != 0)
         return tensor_error_file(error, path, -1, "line 1: not the columns of a log of training");
     for (int64_t i = 1; i < lines; i++) {
         text = strchr(text, '\n') + 1;
