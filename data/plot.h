@@ -5,10 +5,9 @@
  *     if (!data_plot_lines("perplexity.svg", 1, &train, &chart, &error))
  *         return report(error.message);
  *
- * A picture is one file that needs no other, for browsers, editors and printers; data/png/png.h makes
- * a PNG file of it.  It takes the
- * place of the old file in one step (tensor/file.h), and the same input gives the same bytes,
- * whatever the program's locale.
+ * A picture is one file that needs no other, for browsers, editors and printers; data/png/png.h
+ * makes a PNG file of it.  It takes the place of the old file in one step (tensor/file.h), and the
+ * same input gives the same bytes, whatever the program's locale.
  *
  * Texts are UTF-8; NULL is no text.  Any text can be written: markup is escaped, a line feed, tab
  * or carriage return and a space that stands alone show as a sign (U+21B5, U+21E5, U+240D,

@@ -3,7 +3,7 @@
 # Criterion has taken a case's result before its process exits, which is when leaks
 # are found: alone it passes a case that leaks.
 output=$TEST_TMPDIR/leak_check.output
-# The system's library of fonts keeps what it has read; ours is looked at, also what is drawn with it.
+# The system's library of fonts keeps what it has read; all else is looked at.
 printf 'leak:libfontconfig\n' >"$TEST_TMPDIR/leak_check.known"
 export LSAN_OPTIONS=suppressions=$TEST_TMPDIR/leak_check.known:print_suppressions=0
 "$@" 2>&1 | tee "$output"

@@ -241,8 +241,9 @@ static void list_options(Command *c, ExampleOption table[OPTIONS]) {
 static void help(const ExampleOption *table) {
     fputs("usage: lm plot RUN... [OPTION VALUE]...\n\n"
           "Draws the course of one or several trainings: perplexity, learning rate and norm of\n"
-          "the gradient over the epochs, as an SVG and a PNG file, and perplexity on the terminal.\n"
-          "It reads log.csv of the run folders, also while a training goes on.\n\n", stdout);
+          "the gradient over the epochs, as an SVG and a PNG file, and perplexity on the\n"
+          "terminal. It reads log.csv of the run folders, also while a training goes on.\n\n",
+          stdout);
     example_options_help(table, stdout);
     fputs("\nexample:\n"
           "  lm plot book-run\n"

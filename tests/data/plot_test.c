@@ -241,7 +241,8 @@ Test(plot, charts_below_each_other_share_the_axis_of_x) {
     cr_assert(shows(svg, "A") && shows(svg, "B") && shows(svg, "C"));
     cr_assert(xml_count(svg, ">10</text>") == 4, "x of all three, y of one");
     double width, height, f[3][4];
-    cr_assert(sscanf(strstr(svg, " width="), " width=\"%lf\" height=\"%lf\"", &width, &height) == 2);
+    const char *size = strstr(svg, " width=");
+    cr_assert(sscanf(size, " width=\"%lf\" height=\"%lf\"", &width, &height) == 2);
     cr_assert(width == 900 && height == 440 + 200 + 200);
     for (int i = 0; i < 3; i++) {
         frame(svg, i, f[i]);

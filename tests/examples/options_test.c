@@ -33,8 +33,8 @@ static ExampleOptionsStatus read_options(const char *arguments, int min, int max
 }
 
 Test(options, words_stand_anywhere_among_options) {
-    static const char *const same[] = {"a b --size 3 --on", "--size 3 a --on b", "--on --size=3 a b",
-                                       "a --size 3 --on -- b"};
+    static const char *const same[] = {"a b --size 3 --on", "--size 3 a --on b",
+                                       "--on --size=3 a b", "a --size 3 --on -- b"};
     Read r;
     TensorError error;
     for (int i = 0; i < 4; i++) {

@@ -73,8 +73,8 @@ static int points_of(const char *svg, int n, double *x) {
     for (int i = 0; i <= n; i++) cr_assert((at = strstr(at + 1, " points=\"")) != NULL);
     int count = 0, used;
     double y;
-    for (at += strlen(" points=\""); sscanf(at, "%lf,%lf %n", &x[count], &y, &used) == 2; at += used)
-        count++;
+    for (at += strlen(" points=\""); sscanf(at, "%lf,%lf %n", &x[count], &y, &used) == 2; count++)
+        at += used;
     return count;
 }
 
@@ -86,7 +86,7 @@ Test(lm_plot, rows_stand_at_their_epochs) {
     cr_assert(points_of(svg, 0, x) == 7);
     static const double epochs[] = {0.25, 1, 1.25, 2, 2.25, 3, 3.25};
     for (int i = 0; i < 7; i++)
-        cr_assert_float_eq((x[i] - x[0]) / (x[6] - x[0]), (epochs[i] - 0.25) / 3, 1e-4, "row %d", i);
+        cr_assert_float_eq((x[i] - x[0]) / (x[6] - x[0]), (epochs[i] - 0.25) / 3, 1e-4);
     cr_assert(points_of(svg, 1, v) == 3, "validation");
     for (int i = 0; i < 3; i++) cr_assert_float_eq(v[i], x[2 * i + 1], 0.011);
     cr_assert(shows(svg, "run: training") && shows(svg, "run: validation"));
