@@ -3,8 +3,24 @@
 #include <pthread.h>
 #include <string.h>
 
+#define CURL_DISABLE_TYPECHECK /* its macros take the names for functions */
 #include <curl/curl.h>
 #include <openssl/evp.h>
+
+#include "data/lazy_library.h"
+
+#undef curl_easy_setopt
+
+/* Debian's libcurl needs libcrypto, and so brings it. */
+#define FUNCTIONS(F)                                                                           \
+    F(curl_global_init) F(curl_easy_init) F(curl_easy_setopt) F(curl_easy_perform)             \
+    F(curl_easy_cleanup) F(curl_easy_strerror) F(EVP_MD_CTX_new) F(EVP_MD_CTX_free)            \
+    F(EVP_DigestInit_ex) F(EVP_DigestUpdate) F(EVP_DigestFinal_ex) F(EVP_sha256)
+static struct {
+    FUNCTIONS(DATA_LAZY_FIELD)
+} lib;
+static const char *const names[] = {FUNCTIONS(DATA_LAZY_NAME) NULL};
+static DataLazyLibrary libcurl = DATA_LAZY_LIBRARY("libcurl.so.4", names, &lib);
 
 enum { CONNECT_SECONDS = 30, STALL_SECONDS = 60, STALL_BYTES = 100 /* a second */, REDIRECTS = 5 };
 
@@ -26,7 +42,7 @@ static size_t take_bytes(char *bytes, size_t one, size_t n, void *context) {
         return CURL_WRITEFUNC_ERROR;
     }
     if (!tensor_file_write(&t->writer, bytes, n * one, t->error)) return CURL_WRITEFUNC_ERROR;
-    if (EVP_DigestUpdate(t->digest, bytes, n) != 1) {
+    if (lib.EVP_DigestUpdate(t->digest, bytes, n) != 1) {
         tensor_error_set(t->error, "libcrypto failed");
         return CURL_WRITEFUNC_ERROR;
     }
@@ -59,40 +75,40 @@ static CURLcode set_up(CURL *curl, const char *address, Transfer *t, char *why) 
         {CURLOPT_REDIR_PROTOCOLS_STR, "https"},
         {CURLOPT_USERAGENT, "unroll"},
     };
-    CURLcode code = curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    CURLcode code = lib.curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
     for (size_t i = 0; code == CURLE_OK && i < sizeof numbers / sizeof *numbers; i++)
-        code = curl_easy_setopt(curl, numbers[i].option, numbers[i].value);
+        code = lib.curl_easy_setopt(curl, numbers[i].option, numbers[i].value);
     for (size_t i = 0; code == CURLE_OK && i < sizeof texts / sizeof *texts; i++)
-        code = curl_easy_setopt(curl, texts[i].option, texts[i].value);
-    if (code == CURLE_OK) code = curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
-    if (code == CURLE_OK) code = curl_easy_setopt(curl, CURLOPT_WRITEDATA, t);
+        code = lib.curl_easy_setopt(curl, texts[i].option, texts[i].value);
+    if (code == CURLE_OK) code = lib.curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
+    if (code == CURLE_OK) code = lib.curl_easy_setopt(curl, CURLOPT_WRITEDATA, t);
     return code;
 }
 
 static CURLcode curl_ready;
 static void start_curl(void) {
-    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+    curl_ready = lib.curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
 static bool transfer(const char *address, Transfer *t) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     char why[CURL_ERROR_SIZE] = "";
     pthread_once(&once, start_curl);
-    CURL *curl = curl_ready == CURLE_OK ? curl_easy_init() : NULL;
+    CURL *curl = curl_ready == CURLE_OK ? lib.curl_easy_init() : NULL;
     if (!curl) return tensor_error_set(t->error, "libcurl cannot start");
     CURLcode code = set_up(curl, address, t, why);
-    if (code == CURLE_OK) code = curl_easy_perform(curl);
-    curl_easy_cleanup(curl);
+    if (code == CURLE_OK) code = lib.curl_easy_perform(curl);
+    lib.curl_easy_cleanup(curl);
     if (t->refused) return false;
     return code == CURLE_OK ||
-           tensor_error_set(t->error, "%s", why[0] ? why : curl_easy_strerror(code));
+           tensor_error_set(t->error, "%s", why[0] ? why : lib.curl_easy_strerror(code));
 }
 
 static bool check_digest(Transfer *t) {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned n;
     char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
-    if (EVP_DigestFinal_ex(t->digest, digest, &n) != 1)
+    if (lib.EVP_DigestFinal_ex(t->digest, digest, &n) != 1)
         return tensor_error_set(t->error, "libcrypto failed");
     for (unsigned i = 0; i < n; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
@@ -102,8 +118,8 @@ static bool check_digest(Transfer *t) {
 }
 
 static bool receive(const char *address, Transfer *t) {
-    t->digest = EVP_MD_CTX_new();
-    if (!t->digest || EVP_DigestInit_ex(t->digest, EVP_sha256(), NULL) != 1)
+    t->digest = lib.EVP_MD_CTX_new();
+    if (!t->digest || lib.EVP_DigestInit_ex(t->digest, lib.EVP_sha256(), NULL) != 1)
         return tensor_error_set(t->error, "libcrypto cannot start");
     if (!transfer(address, t)) return false;
     if (t->bytes < t->expected->size)
@@ -115,9 +131,10 @@ static bool receive(const char *address, Transfer *t) {
 bool data_download(const char *address, const char *path, const DataDownload *expected,
                    TensorError *error) {
     Transfer t = {.expected = expected, .error = error};
+    if (!data_lazy_load(&libcurl, error)) return false;
     if (!tensor_file_begin(&t.writer, path, error)) return false;
     bool whole = receive(address, &t);
-    EVP_MD_CTX_free(t.digest);
+    lib.EVP_MD_CTX_free(t.digest);
     if (whole) return tensor_file_commit(&t.writer, error);
     tensor_file_abort(&t.writer);
     return false;

@@ -5,6 +5,23 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "data/lazy_library.h"
+
+/* GLib has this as a macro, too. */
+#undef g_object_unref
+
+#define FUNCTIONS(F)                                                                        \
+    F(rsvg_handle_new_from_data) F(rsvg_handle_get_intrinsic_size_in_pixels)                \
+    F(rsvg_handle_render_document) F(cairo_create) F(cairo_set_source_rgb) F(cairo_paint)   \
+    F(cairo_status) F(cairo_destroy) F(cairo_status_to_string)                              \
+    F(cairo_surface_write_to_png_stream) F(cairo_image_surface_create)                      \
+    F(cairo_surface_status) F(cairo_surface_destroy) F(g_object_unref) F(g_clear_error)
+static struct {
+    FUNCTIONS(DATA_LAZY_FIELD)
+} lib;
+static const char *const names[] = {FUNCTIONS(DATA_LAZY_NAME) NULL};
+static DataLazyLibrary librsvg = DATA_LAZY_LIBRARY("librsvg-2.so.2", names, &lib);
+
 enum { MAX_SIDE = 32767 /* cairo's */ };
 static const double max_pixels = 1 << 28;
 static const size_t max_bytes = (size_t)1 << 28;
@@ -15,10 +32,10 @@ static RsvgHandle *read_svg(const char *path, TensorError *error) {
     void *bytes = tensor_file_read(path, max_bytes, &size, error);
     if (!bytes)
         return NULL;
-    RsvgHandle *svg = rsvg_handle_new_from_data(bytes, size, &why);
+    RsvgHandle *svg = lib.rsvg_handle_new_from_data(bytes, size, &why);
     if (!svg)
         tensor_error_file(error, path, -1, "not an SVG picture: %s", why ? why->message : "empty");
-    g_clear_error(&why);
+    lib.g_clear_error(&why);
     free(bytes);
     return svg;
 }
@@ -28,7 +45,7 @@ static bool measure(RsvgHandle *svg, const char *path, double scale, double *wid
                     TensorError *error) {
     if (!(scale > 0))
         return tensor_error_file(error, path, -1, "scale %g: must be more than 0", scale);
-    if (!rsvg_handle_get_intrinsic_size_in_pixels(svg, width, height))
+    if (!lib.rsvg_handle_get_intrinsic_size_in_pixels(svg, width, height))
         return tensor_error_file(error, path, -1, "a picture without a size");
     *width = round(*width * scale);
     *height = round(*height * scale);
@@ -42,16 +59,16 @@ static bool render(RsvgHandle *svg, cairo_surface_t *surface, double width, doub
                    const char *path, TensorError *error) {
     GError *why = NULL;
     const RsvgRectangle whole = {0, 0, width, height};
-    cairo_t *cairo = cairo_create(surface);
-    cairo_set_source_rgb(cairo, 1, 1, 1);
-    cairo_paint(cairo);
-    bool ok = rsvg_handle_render_document(svg, cairo, &whole, &why);
-    cairo_status_t status = cairo_status(cairo);
-    cairo_destroy(cairo);
+    cairo_t *cairo = lib.cairo_create(surface);
+    lib.cairo_set_source_rgb(cairo, 1, 1, 1);
+    lib.cairo_paint(cairo);
+    bool ok = lib.rsvg_handle_render_document(svg, cairo, &whole, &why);
+    cairo_status_t status = lib.cairo_status(cairo);
+    lib.cairo_destroy(cairo);
     if (!ok || status != CAIRO_STATUS_SUCCESS)
         tensor_error_file(error, path, -1, "cannot be drawn: %s",
-                          why ? why->message : cairo_status_to_string(status));
-    g_clear_error(&why);
+                          why ? why->message : lib.cairo_status_to_string(status));
+    lib.g_clear_error(&why);
     return ok && status == CAIRO_STATUS_SUCCESS;
 }
 
@@ -64,29 +81,31 @@ static bool write_png(cairo_surface_t *surface, const char *path, TensorError *e
     TensorFileWriter file;
     if (!tensor_file_begin(&file, path, error))
         return false;
-    cairo_status_t status = cairo_surface_write_to_png_stream(surface, write_bytes, &file);
+    cairo_status_t status = lib.cairo_surface_write_to_png_stream(surface, write_bytes, &file);
     /* A write that failed makes the commit fail, with the system's reason. */
     if (status == CAIRO_STATUS_SUCCESS || status == CAIRO_STATUS_WRITE_ERROR)
         return tensor_file_commit(&file, error);
     tensor_file_abort(&file);
-    return tensor_error_file(error, path, -1, "not written: %s", cairo_status_to_string(status));
+    return tensor_error_file(error, path, -1, "not written: %s", lib.cairo_status_to_string(status));
 }
 
 bool data_plot_png(const char *svg_path, const char *png_path, double scale, TensorError *error) {
     double width, height;
+    if (!data_lazy_load(&librsvg, error))
+        return false;
     RsvgHandle *svg = read_svg(svg_path, error);
     if (!svg)
         return false;
     bool ok = measure(svg, svg_path, scale, &width, &height, error);
     if (ok) {
-        cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)width,
+        cairo_surface_t *surface = lib.cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)width,
                                                               (int)height);
-        ok = cairo_surface_status(surface) == CAIRO_STATUS_SUCCESS ||
+        ok = lib.cairo_surface_status(surface) == CAIRO_STATUS_SUCCESS ||
              tensor_error_errno(error, png_path, ENOMEM);
         ok = ok && render(svg, surface, width, height, svg_path, error) &&
              write_png(surface, png_path, error);
-        cairo_surface_destroy(surface);
+        lib.cairo_surface_destroy(surface);
     }
-    g_object_unref(svg);
+    lib.g_object_unref(svg);
     return ok;
 }

@@ -7,9 +7,9 @@ Installs Unroll for programs outside this workspace:
   PREFIX/include/unroll  headers (#include "autograd/ag.h")
   PREFIX/lib             libunroll.a, libunroll_dataset.a, libunroll_gradcheck.a,
                          libunroll_gradcheck_report.a, libunroll_png.a
-  PREFIX/lib/pkgconfig   unroll.pc, unroll-dataset.pc (needs libcurl4-openssl-dev, libssl-dev),
+  PREFIX/lib/pkgconfig   unroll.pc, unroll-dataset.pc (which loads libcurl),
                          unroll-gradcheck.pc, unroll-gradcheck-report.pc,
-                         unroll-png.pc (needs librsvg2-dev)
+                         unroll-png.pc (which loads librsvg)
   PREFIX/bin             gradcheck_merge
   PREFIX/share/doc       the licence'
 
