@@ -33,6 +33,7 @@ one_line_error() {
 # printed a line that begins with $begun; one that ends before has its own status.
 begun=epoch
 interrupt() {
+    : >out # not the lines of the run before
     "${@:2}" >out 2>err &
     local pid=$!
     until grep -q "^$begun" out || ! kill -0 $pid 2>/dev/null; do sleep 0.05; done

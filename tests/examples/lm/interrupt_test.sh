@@ -50,6 +50,7 @@ check 'a run that is not disturbed ends' is $status 0
 
 # signalled SIGNAL FOLDER ARGUMENT...: gets the signal at a random moment after the first epoch.
 signalled() {
+    : >out # not the words of the run before
     "$lm" train "${@:3}" --out "$2" >out 2>err &
     local pid=$!
     until grep -q '^epoch' out || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
@@ -100,6 +101,7 @@ fi
 check 'and its run ends' grep -q '^saved .*lm-run, epoch' out
 
 # The second Ctrl-C does not wait for the end of the step, which takes seconds.
+: >out
 "$lm" train --text "$lm" --replace-invalid --hidden 512 --layers 4 --steps 2000 --batch 16 \
     --max-chars 100000 --out twice >out 2>err &
 pid=$!
