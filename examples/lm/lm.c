@@ -114,6 +114,16 @@ static bool check_length(const LmSettings *s, const DataCorpus *c, const char *t
 
 /* ---- lm train: what it says ---- */
 
+/* One number, or those before, between and after the layers. */
+static void write_dropout(const LmConfig *m) {
+    const double own[] = {m->dropout_input, m->dropout_hidden, m->dropout_output};
+    bool same = true;
+    for (int i = 0; i < 3; i++) same = same && (own[i] < 0 || own[i] == m->dropout);
+    if (same) printf("%g", m->dropout);
+    else
+        for (int i = 0; i < 3; i++) printf("%s%g", i ? "/" : "", own[i] < 0 ? m->dropout : own[i]);
+}
+
 static void describe(const LmRun *run, const DataCorpus *c, const char *text) {
     const LmSettings *s = &run->settings;
     const LmConfig *m = &run->model.config;
@@ -126,10 +136,11 @@ static void describe(const LmRun *run, const DataCorpus *c, const char *text) {
            (long long)(m->embedding ? m->embedding : m->vocab), (long long)m->layers,
            (long long)m->hidden, m->tied ? ", tied" : "",
            (long long)nn_params_numel(run->model.set));
-    printf("training  %lld epochs, windows of %lld x %lld, %s, lr %g, dropout %g, seed %lld",
+    printf("training  %lld epochs, windows of %lld x %lld, %s, lr %g, dropout ",
            (long long)s->epochs, (long long)(s->batch * s->workers * lm_process_count()),
-           (long long)s->steps, lm_optimizer_names[s->optimizer], s->lr, m->dropout,
-           (long long)s->seed);
+           (long long)s->steps, lm_optimizer_names[s->optimizer], s->lr);
+    write_dropout(m);
+    printf(", seed %lld", (long long)s->seed);
     if (s->workers * lm_process_count() > 1)
         printf(", %lld workers", (long long)(s->workers * lm_process_count()));
     printf("\n");
@@ -144,6 +155,11 @@ static void print_sample(const LmRun *run, TensorError *error, bool *ok) {
     printf("sample    temperature %g\n\n", options.temperature);
     *ok = lm_generate(run, &options, stdout, error);
     printf("\n");
+}
+
+/* How the user starts this program: under `bazel run` it is not on the path. */
+static const char *program(void) {
+    return getenv("BUILD_WORKING_DIRECTORY") ? "./bazelw run //examples:lm --" : "lm";
 }
 
 /* What is in the folder now, and text from it: from the saved model, not from the last one. */
@@ -162,10 +178,7 @@ static int finish(const char *folder, const LmResult *result, bool sample) {
     if (ok) print_sample(&run, &error, &ok);
     lm_run_free(&run);
     if (!ok) return refuse(error.message);
-    /* Set by `bazel run`: then the program is not on the user's path. */
-    bool bazel = getenv("BUILD_WORKING_DIRECTORY");
-    const char *program = bazel ? "./bazelw run //examples:lm --" : "lm";
-    printf("\nmore      %s generate --run %s\n", program, folder);
+    printf("\nmore      %s generate --run %s\n", program(), folder);
     return 0;
 }
 
@@ -179,10 +192,29 @@ static int diverged(const char *folder, const TensorError *why) {
 
 /* ---- lm train: doing it ---- */
 
+static LmCheckpoint read_checkpoint(const char *folder) {
+    LmCheckpoint c;
+    LmSettings settings = lm_settings_default();
+    lm_checkpoint_read(folder, &c, &settings, NULL);
+    lm_settings_free(&settings);
+    return c;
+}
+
+/* Of a run that was to go on: that there was nothing left to do. */
+static void tell_done(const LmCheckpoint *before, const char *folder, const LmSettings *s) {
+    LmCheckpoint now = read_checkpoint(folder);
+    if (!before->found || now.epoch != before->epoch || now.step != before->step) return;
+    if (now.epoch <= s->epochs) printf("done      before: ended by --early-stop\n");
+    else printf("done      before: all %lld epochs; a larger --epochs goes on\n",
+                (long long)now.epoch - 1);
+}
+
 static int train_run(const TrainOptions *o, LmRun *run, const DataCorpus *corpus) {
     TensorError error;
     LmTrainJob job = {.folder = o->out, .run = run, .corpus = corpus, .resume = o->resume,
                       .profile = o->profile ? stderr : NULL, .stop = example_catch_stop()};
+    LmCheckpoint before = {0};
+    if (o->resume) before = read_checkpoint(o->out);
     LmTrainStatus status = lm_train(&job, &error);
     int number = *job.stop ? (int)*job.stop : SIGINT; /* another process may have had it */
     bool first = lm_process() == 0;
@@ -191,13 +223,15 @@ static int train_run(const TrainOptions *o, LmRun *run, const DataCorpus *corpus
     case LM_TRAIN_DIVERGED: return first ? diverged(o->out, &error) : STATUS_DIVERGED;
     case LM_TRAIN_STOPPED:
         if (first) {
-            printf("stopped   by a signal; lm train --resume --out %s goes on\n", o->out);
+            printf("stopped   by a signal; %s train --resume --out %s goes on\n", program(), o->out);
             finish(o->out, &run->result, false);
         }
         return EXAMPLE_SIGNAL + number;
     case LM_TRAIN_DONE: break;
     }
-    return first ? finish(o->out, &run->result, true) : 0;
+    if (!first) return 0;
+    tell_done(&before, o->out, &run->settings);
+    return finish(o->out, &run->result, true);
 }
 
 /* A folder with a run that was stopped is not written over by accident. */
