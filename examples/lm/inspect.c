@@ -327,9 +327,10 @@ static void write_reached(const json_t *run, FILE *out) {
             fprintf(out, "%s %.4f %s", n++ ? "," : "", real(r, keys[i]), names[i]);
     fputc('\n', out);
     if (json_is_null(c)) fputs("checkpoint: none\n", out);
+    else if (json_is_true(json_object_get(c, "done")))
+        fprintf(out, "checkpoint: step %lld, training is done\n", whole(c, "step"));
     else
-        fprintf(out, "checkpoint: epoch %lld, step %lld%s\n", whole(c, "epoch"), whole(c, "step"),
-                json_is_true(json_object_get(c, "done")) ? ", training is done" : "");
+        fprintf(out, "checkpoint: epoch %lld, step %lld\n", whole(c, "epoch"), whole(c, "step"));
     const char *problem = json_string_value(json_object_get(run, "problem"));
     if (problem) fprintf(out, "cannot be used: %s\n", problem);
 }

@@ -241,7 +241,13 @@ static bool score(const Command *c, const LmRun *run, TensorError *error) {
     const char *name = from_input ? "standard input" : path;
     DataText text;
     LmTextScore s;
-    if (!data_text_read(path, &reading, &text, error)) return false;
+    if (!data_text_read(path, &reading, &text, error)) {
+        TensorError why = *error;
+        size_t n = strlen(path);
+        if (from_input && strncmp(why.message, path, n) == 0)
+            tensor_error_set(error, "%s%s", name, why.message + n);
+        return false;
+    }
     bool ok = lm_score_text(run, name, text.bytes, text.length, c->first, &s, error);
     data_text_free(&text);
     if (!ok) return false;
