@@ -100,7 +100,8 @@ static bool gather_settings(TrainOptions *o, int argc, char **argv, TensorError 
     list_train_options(o, table);
     if (example_options_read(table, argc, argv, error) != EXAMPLE_OPTIONS_OK) return false;
     drop_replaced(s, &before);
-    return lm_settings_check(s, error);
+    return lm_settings_check(s, error) &&
+           (!o->resume || lm_settings_continue(s, &before, o->out, error));
 }
 
 static bool check_length(const LmSettings *s, const DataCorpus *c, const char *text,
@@ -154,7 +155,6 @@ static void print_sample(const LmRun *run, TensorError *error, bool *ok) {
     options.temperature = words ? 0.8 : 0.5;
     printf("sample    temperature %g\n\n", options.temperature);
     *ok = lm_generate(run, &options, stdout, error);
-    printf("\n");
 }
 
 /* How the user starts this program: under `bazel run` it is not on the path. */
@@ -244,11 +244,13 @@ static bool check_folder(const TrainOptions *o, TensorError *error) {
     lm_settings_free(&settings);
     if (o->resume && ok && !checkpoint.found)
         return tensor_error_file(error, o->out, -1, "holds no run to go on with");
+    if (ok && checkpoint.done && !o->resume && lm_process() == 0)
+        printf("replaces  the run in %s, which had ended\n", o->out);
     if (o->resume || (ok && (!checkpoint.found || checkpoint.done))) return true;
     if (!ok) return tensor_error_set(error, "%s; --overwrite begins anew", damaged.message);
     return tensor_error_file(error, o->out, -1, "holds a run that was stopped in epoch %lld: "
-                             "--resume goes on with it, --overwrite begins anew",
-                             (long long)checkpoint.epoch);
+                             "lm train --resume goes on with it, lm train --overwrite begins "
+                             "anew", (long long)checkpoint.epoch);
 }
 
 static int train(TrainOptions *o, const char *story_path) {

@@ -410,7 +410,9 @@ json_t *lm_json_load(const char *path, TensorError *error) {
     if (!text) return NULL;
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
     free(text);
-    if (!value) tensor_error_file(error, path, why.position, "%s", why.text);
+    if (!value)
+        tensor_error_file(error, path, -1, "line %d, column %d: %s", why.line, why.column,
+                          why.text);
     if (!value || json_is_object(value)) return value;
     tensor_error_file(error, path, -1, "is no JSON object");
     json_decref(value);
@@ -452,4 +454,24 @@ bool lm_settings_check(const LmSettings *s, TensorError *error) {
     return s->valid + s->test < 1 ||
            tensor_error_set(error, "--valid %g and --test %g leave nothing to train on", s->valid,
                             s->test);
+}
+
+bool lm_settings_continue(const LmSettings *s, const LmSettings *run, const char *folder,
+                          TensorError *error) {
+    static const char *const kept[] = {"embedding", "hidden", "layers", "tied", "optimizer", NULL};
+    json_t *now = lm_settings_json(s), *then = lm_settings_json(run);
+    const char *differs = NULL;
+    for (int i = 0; now && then && !differs && kept[i]; i++)
+        if (!json_equal(json_object_get(now, kept[i]), json_object_get(then, kept[i])))
+            differs = kept[i];
+    char *value = differs ? json_dumps(json_object_get(then, differs), JSON_ENCODE_ANY) : NULL;
+    bool ok = now && then && !differs;
+    if (!now || !then || (differs && !value)) tensor_error_set(error, "out of memory");
+    if (value)
+        tensor_error_file(error, folder, -1, "the run to go on with has --%s %s, and no other can "
+                          "be taken", differs, value);
+    free(value);
+    json_decref(now);
+    json_decref(then);
+    return ok;
 }

@@ -104,6 +104,10 @@ bool lm_settings_load(LmSettings *s, const char *path, TensorError *error);
 bool lm_json_save(json_t *value, const char *path, TensorError *error);
 /* Reads such a file; NULL: it cannot be read, or is no JSON object (with its place). */
 json_t *lm_json_load(const char *path, TensorError *error);
+/* Whether a run of the folder with the settings `run` can go on with s: what its checkpoint
+ * depends on must be the same.   Fails (false): one line with the first option that differs. */
+bool lm_settings_continue(const LmSettings *s, const LmSettings *run, const char *folder,
+                          TensorError *error);
 /* Settings that do not fit each other.  Fails (false): one line that names the options. */
 bool lm_settings_check(const LmSettings *s, TensorError *error);
 

@@ -213,6 +213,10 @@ run train --resume --out stopped --epochs 1
 check 'a run that was stopped goes on to its end' is $status 0
 train --out stopped --epochs 1
 check 'a run that ended can be followed by another' is $status 0
+refused 'has --hidden 16' train --resume --out stopped --hidden 17
+refused 'has --optimizer "adam"' train --resume --out stopped --optimizer sgd
+run train --text text.txt "${small[@]:1}" --out stopped --epochs 1
+check 'which takes its place, and says so' grep -q '^replaces .* stopped' out
 
 # ---- presets and configurations ----
 

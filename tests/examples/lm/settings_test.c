@@ -239,21 +239,21 @@ Test(lm_settings, a_file_that_is_none_is_refused_with_its_name) {
     static const struct {
         const char *text, *word;
     } files[] = {
-        {"", "byte 0"},
-        {"{", "byte 1"},
+        {"", "line 1"},
+        {"{", "line 1, column 1"},
         {"{\"lr\": 1, \"lr\": 2}", "duplicate"},
-        {"{\"lr\": 1} x", "byte"},
+        {"{\"lr\": 1} x", "line 1"},
         {"[1]", "no JSON object"},
-        {"3", "byte"},
-        {"{\"lr\": 1e999}", "byte"},
-        {"{\"hidden\": 99999999999999999999}", "byte"},
+        {"3", "line 1"},
+        {"{\"lr\": 1e999}", "line 1"},
+        {"{\"hidden\": 99999999999999999999}", "line 1"},
         {"{\"rate\": 1}", "rate: no such setting"},
         {"{\"\": 1}", "no such setting"},
         {"{\"vocab\": 1}", "vocab: no such setting"},
         {"{\"settings\": 1}", "settings"},
         {"{\"settings\": {\"x\": 1}}", "x: no such setting"},
-        {"{\"text\": \"\xff\"}", "byte"},
-        {"{\"text\": \"a\\u0000b\"}", "byte"},
+        {"{\"text\": \"\xff\"}", "line 1"},
+        {"{\"text\": \"a\\u0000b\"}", "line 1"},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         file_refused(files[i].text, strlen(files[i].text), files[i].word);
