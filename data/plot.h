@@ -70,7 +70,7 @@ typedef struct {
     DataTextStyle style;
     int width;  /* characters of the longest line, 20..1000; 0: 80 */
     int height; /* lines between the axis and the title, 3..500; 0: 16 */
-} DataText;
+} DataTextChart;
 
 /* The chart of data_plot_lines on a terminal (text NULL: all zero); what is longer than a line is
  * cut off, characters that would move the cursor show as '?'.  In ASCII all others beyond it do.
@@ -89,7 +89,7 @@ typedef struct {
  * Fails (false): n or a series' n below 0, no y; a size beyond the limits (nothing is written); out
  * of memory; the stream cannot be written. */
 bool data_plot_text(FILE *out, int n, const DataSeries *series, const DataLineChart *chart,
-                    const DataText *text, TensorError *error);
+                    const DataTextChart *text, TensorError *error);
 
 /* ---- heat maps ---- */
 

@@ -20,7 +20,7 @@ typedef struct {
     int n;
     const DataSeries *series;
     DataLineChart chart;
-    DataText text;
+    DataTextChart text;
     DataAxis x, y;
     bool braille;
     int margin;         /* columns before the axis of y: its numbers */
@@ -319,7 +319,7 @@ static bool draw(Drawing *d) {
 }
 
 bool data_plot_text(FILE *out, int n, const DataSeries *series, const DataLineChart *chart,
-                    const DataText *text, TensorError *error) {
+                    const DataTextChart *text, TensorError *error) {
     Drawing d = {.n = n, .series = series, .out = out};
     if (chart)
         d.chart = *chart;

@@ -15,7 +15,7 @@ typedef struct {
     const char *svg, *png; /* the files to write, or NULL; a PNG file needs the SVG one */
     double scale;          /* pixels of the PNG file for each of the SVG's */
     FILE *text;            /* where the chart of perplexity is written as text, or NULL */
-    DataText style;        /* of that text */
+    DataTextChart style;   /* of that text */
 } LmPlot;
 
 /* Fails (false): lm_log_read's, of any run; a log without rows; a file cannot be written (those

@@ -12,7 +12,7 @@
 
 /* The chart as a string; for free(). */
 static char *text_of(int n, const DataSeries *series, const DataLineChart *chart,
-                     const DataText *text) {
+                     const DataTextChart *text) {
     char *shown = NULL;
     size_t size;
     TensorError error = {""};
@@ -23,7 +23,7 @@ static char *text_of(int n, const DataSeries *series, const DataLineChart *chart
 }
 
 static void looks(const char *wanted, int n, const DataSeries *series, const DataLineChart *chart,
-                  DataText text) {
+                  DataTextChart text) {
     char *shown = text_of(n, series, chart, &text);
     cr_assert(strcmp(shown, wanted) == 0, "\n%s instead of\n%s", shown, wanted);
     free(shown);
@@ -47,7 +47,7 @@ Test(plot_text, each_series_has_a_sign_and_the_axes_have_numbers) {
           "          time\n"
           "* rising\n"
           "+ level\n",
-          2, two, &chart, (DataText){DATA_TEXT_ASCII, 22, 5});
+          2, two, &chart, (DataTextChart){DATA_TEXT_ASCII, 22, 5});
     looks("4 \u2524+++++++++++++++++++\n"
           "3 \u2524              **\n"
           "2 \u2524\n"
@@ -58,13 +58,13 @@ Test(plot_text, each_series_has_a_sign_and_the_axes_have_numbers) {
           "   0    1   2    3   4\n"
           "* rising\n"
           "+ level\n",
-          2, two, NULL, (DataText){DATA_TEXT_UNICODE, 22, 5});
+          2, two, NULL, (DataTextChart){DATA_TEXT_UNICODE, 22, 5});
 }
 
 Test(plot_text, a_line_alone_is_of_braille_dots) {
     const double up[] = {0, 1};
     const DataSeries diagonal = {NULL, 2, NULL, up};
-    char *shown = text_of(1, &diagonal, NULL, &(DataText){DATA_TEXT_UNICODE, 20, 3});
+    char *shown = text_of(1, &diagonal, NULL, &(DataTextChart){DATA_TEXT_UNICODE, 20, 3});
     /* Of 30 columns of dots each has one, from the lowest of 12 rows to the highest. */
     int dots = 0, first = 0, last = 0;
     for (int64_t at = 0, n = (int64_t)strlen(shown); at < n;) {
@@ -82,7 +82,7 @@ Test(plot_text, a_line_alone_is_of_braille_dots) {
 
 Test(plot_text, colours_come_only_where_they_are_asked_for) {
     for (int style = DATA_TEXT_ASCII; style <= DATA_TEXT_COLOUR; style++) {
-        char *shown = text_of(2, two, NULL, &(DataText){.style = (DataTextStyle)style});
+        char *shown = text_of(2, two, NULL, &(DataTextChart){.style = (DataTextStyle)style});
         cr_assert((strchr(shown, '\033') != NULL) == (style == DATA_TEXT_COLOUR));
         int begun = 0, ended = 0;
         for (const char *at = shown; (at = strstr(at, "\033[")); at += 2)
@@ -110,7 +110,7 @@ Test(plot_text, equal_ratios_take_equal_room_with_log_y) {
           "   1 +**\n"
           "     ++--+--+--+--+--+--+\n"
           "      0 0.5 1 1.5 2 2.5 3\n",
-          1, &series, &(DataLineChart){.log_y = true}, (DataText){DATA_TEXT_ASCII, 25, 10});
+          1, &series, &(DataLineChart){.log_y = true}, (DataTextChart){DATA_TEXT_ASCII, 25, 10});
 }
 
 /* ---- sizes ---- */
@@ -137,7 +137,7 @@ Test(plot_text, no_line_is_longer_than_the_width) {
     static const int widths[] = {20, 21, 33, 80, 1000}, heights[] = {3, 4, 40, 500};
     for (size_t k = 0; k < 4 * 2 * 5 * 8; k++) {
         const double *y = ends[k % 8];
-        DataText text = {(DataTextStyle)(k % 3), widths[k / 8 % 5], heights[k / 40 % 4]};
+        DataTextChart text = {(DataTextStyle)(k % 3), widths[k / 8 % 5], heights[k / 40 % 4]};
         DataSeries series = {name, 2, k & 1 ? y : NULL, y};
         DataLineChart chart = {.title = name, .x_label = name, .y_label = name,
                                .log_y = k / 160 % 2};
@@ -177,7 +177,8 @@ Test(plot_text, names_cannot_move_the_cursor) {
             char wanted[100];
             snprintf(wanted, sizeof wanted, "%s%s\n", style ? "\u2812\u2812 " : "* ",
                      style ? cases[i].unicode : cases[i].ascii);
-            char *shown = text_of(1, &series, NULL, &(DataText){.style = (DataTextStyle)style});
+            const DataTextChart text = {.style = (DataTextStyle)style};
+            char *shown = text_of(1, &series, NULL, &text);
             cr_assert(strstr(shown, wanted), "no %s in %s", wanted, shown);
             free(shown);
         }
@@ -203,7 +204,7 @@ Test(plot_text, misuse_is_told_and_writes_nothing) {
         TensorError error = {""};
         FILE *out = open_memstream(&shown, &size);
         DataSeries series = {NULL, bad[i].points, NULL, bad[i].no_y ? NULL : y};
-        DataText text = {.width = bad[i].width, .height = bad[i].height};
+        DataTextChart text = {.width = bad[i].width, .height = bad[i].height};
         cr_assert(!data_plot_text(out, bad[i].n, &series, NULL, &text, &error), "%zu", i);
         cr_assert(strstr(error.message, bad[i].word), "%s", error.message);
         fclose(out);

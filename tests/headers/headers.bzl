@@ -1,4 +1,4 @@
-"""Checks that a public header needs nothing but itself, in C and in C++."""
+"""Checks that a public header needs nothing but itself and goes with the others, in C and C++."""
 
 _STRICT = ["-pedantic", "-Wall", "-Wextra", "-Werror"]
 
@@ -19,16 +19,24 @@ _TRANSLATION_UNIT = """
 """
 
 def public_headers_test(name, headers):
-    """Compiles each header alone, as C11 and as C++17; a header that is not clean fails the build.
+    """Compiles each header alone and all in one file, as C11 and as C++17.
+
+    A header that is not clean fails the build, and so do two that give one name to two things.
 
     Args:
       name: the name of the test; NAME.c is a main for it.
       headers: labels of the headers (//tensor:tensor.h); their packages export them:
         exports_files(glob(["*.h"]), visibility = ["//tests/headers:__pkg__"]).
     """
-    units = []
-    for header in headers:
-        path = header[2:].replace(":", "/")
+    units = [name + "_together"]
+    paths = [header[2:].replace(":", "/") for header in headers]
+    native.genrule(
+        name = units[0],
+        outs = [units[0] + ".c", units[0] + ".cc"],
+        cmd = "for out in $(OUTS); do printf '#include \"%s\"\\n' " + " ".join(paths) +
+              " > \"$$out\"; done",
+    )
+    for header, path in zip(headers, paths):
         unit = path[:-2].replace("/", "_") + "_alone"
         units.append(unit)
         native.genrule(
