@@ -190,10 +190,16 @@ static int mark_of(const Drawing *d, int line) {
     return -1;
 }
 
+/* The number of a mark of y; in the narrowest texts the longest have no room. */
+static const char *number_of(const Drawing *d, int mark) {
+    const char *number = mark >= 0 ? d->y.marks.text[mark] : "";
+    return (int)strlen(number) < d->margin ? number : "";
+}
+
 static void write_lines(const Drawing *d) {
     for (int line = 0; line < d->lines; line++) {
         int mark = mark_of(d, line);
-        fprintf(d->out, "%*s ", d->margin - 1, mark >= 0 ? d->y.marks.text[mark] : "");
+        fprintf(d->out, "%*s ", d->margin - 1, number_of(d, mark));
         write_axis(d, mark >= 0 ? AXIS_MARK : AXIS_SIDE);
         write_cells(d, line);
     }
@@ -277,7 +283,7 @@ static void lay_out(Drawing *d) {
         int length = 1 + (int)strlen(d->y.marks.text[i]);
         d->margin = length > d->margin ? length : d->margin;
     }
-    /* Numbers of 17 digits leave a drawing of two characters in the narrowest text. */
+    /* The longest numbers leave a drawing of two characters in the narrowest text. */
     int most = d->text.width - 3;
     d->margin = d->margin > most ? most : d->margin;
     d->columns = d->text.width - d->margin - 1;

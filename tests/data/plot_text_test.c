@@ -133,14 +133,17 @@ Test(plot_text, no_line_is_longer_than_the_width) {
     name[sizeof name - 1] = 0;
     static const double ends[][2] = {{0, 1},          {-1e300, 1e300}, {1e-300, 1e-299},
                                      {1e6, 1e6 + 1e-2}, {7, 7},          {-123456, 0.001},
-                                     {DBL_TRUE_MIN, 1}, {1, 1 + DBL_EPSILON}};
+                                     {DBL_TRUE_MIN, 1}, {1, 1 + DBL_EPSILON},
+                                     {-1e-100, -1.00000000002e-100}};
+    enum { ENDS = sizeof ends / sizeof *ends };
     static const int widths[] = {20, 21, 33, 80, 1000}, heights[] = {3, 4, 40, 500};
-    for (size_t k = 0; k < 4 * 2 * 5 * 8; k++) {
-        const double *y = ends[k % 8];
-        DataTextChart text = {(DataTextStyle)(k % 3), widths[k / 8 % 5], heights[k / 40 % 4]};
+    for (size_t k = 0; k < 4 * 2 * 5 * ENDS; k++) {
+        const double *y = ends[k % ENDS];
+        size_t i = k / ENDS;
+        DataTextChart text = {(DataTextStyle)(i % 3), widths[i % 5], heights[i / 5 % 4]};
         DataSeries series = {name, 2, k & 1 ? y : NULL, y};
         DataLineChart chart = {.title = name, .x_label = name, .y_label = name,
-                               .log_y = k / 160 % 2};
+                               .log_y = i / 20 % 2};
         char *shown = text_of(1, &series, &chart, &text);
         cr_assert(longest_line(shown) == text.width, "%lld of %d columns:\n%s",
                   (long long)longest_line(shown), text.width, shown);
