@@ -39,9 +39,8 @@ NnStateEntry *nn_state_append(NnState *st, const char *name, int ndim, const int
     if (!e || !copy || tensor_is_nil(&value)) return NULL;
     memcpy(copy, name, size);
     *e = (NnStateEntry){copy, value, NULL};
-    NnStateEntry **end = &st->first;
-    while (*end) end = &(*end)->next;
-    return *end = e;
+    *(st->last ? &st->last->next : &st->first) = e;
+    return st->last = e;
 }
 
 /* A new tensor of zeros, or NULL with the tape's error. */

@@ -12,7 +12,7 @@ typedef struct NnStateEntry {
 struct NnState {
     TensorArena *arena;
     TensorDtype dtype;
-    NnStateEntry *first; /* by the order of their making */
+    NnStateEntry *first, *last; /* by the order of their making; NULL: there are none */
 };
 
 /* A new tensor behind the others, contents undefined; no other may have the name.

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "nn/embedding.h"
 #include "nn/linear.h"
@@ -477,6 +478,28 @@ Test(checkpoint, states_that_do_not_fit_are_refused) {
     TensorSafetensors *file = open_file();
     cr_expect(!nn_checkpoint_read_reals(file, path, "s.h", 3, x, &error));
     cr_expect(strstr(error.message, "s.h: expected f64[3], found bf16[3]"), "%s", error.message);
+    tensor_safetensors_close(file);
+    nn_state_free(st);
+}
+
+/* Processor time is compared with that of opening the file, whatever the machine. */
+Test(checkpoint, a_state_of_many_tensors_takes_no_longer_than_its_file) {
+    enum { N = 50000 };
+    NnCheckpoint *c = nn_checkpoint_new();
+    for (int i = 0; i < N; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "state.%d", i);
+        nn_checkpoint_add_reals(c, name, 0, NULL);
+    }
+    write_file(c);
+    NnState *st = nn_state_new(TENSOR_F64);
+    clock_t start = clock();
+    TensorSafetensors *file = open_file();
+    clock_t opened = clock();
+    cr_assert(nn_checkpoint_read_state(file, path, "state", st, NULL));
+    clock_t read = clock();
+    cr_expect(read - opened < 3 * (opened - start), "%g s after %g s",
+              (double)(read - opened) / CLOCKS_PER_SEC, (double)(opened - start) / CLOCKS_PER_SEC);
     tensor_safetensors_close(file);
     nn_state_free(st);
 }
