@@ -34,10 +34,31 @@ static void trim_partial_character(char *text) {
         text[start - 1] = 0;
 }
 
-static void blank_control_characters(char *text) {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7F)
-            *text = '?';
+/* The bytes of the UTF-8 character that begins here; 0: of none that is whole. */
+static size_t character_length(const char *text) {
+    unsigned char lead = (unsigned char)*text;
+    size_t n = lead < 0x80u ? 1 : lead < 0xC2u ? 0 : lead < 0xE0u ? 2 : lead < 0xF0u ? 3 : 4;
+    for (size_t i = 1; i < n; i++)
+        if (!continues_character(text[i]))
+            return 0;
+    return lead < 0xF5u ? n : 0;
+}
+
+/* Of the ASCII characters, and of those after them (U+0080 to U+009F). */
+static bool is_control(const char *text) {
+    unsigned char c = (unsigned char)text[0];
+    return c < 0x20 || c == 0x7F || (c == 0xC2 && (unsigned char)text[1] < 0xA0);
+}
+
+static void blank_unprintable(char *text) {
+    while (*text) {
+        size_t n = character_length(text);
+        if (n == 0 || is_control(text)) {
+            n = n > 0 ? n : 1;
+            memset(text, '?', n);
+        }
+        text += n;
+    }
 }
 
 static void set_message(TensorError *error, size_t used, const char *format, va_list arguments) {
@@ -47,7 +68,7 @@ static void set_message(TensorError *error, size_t used, const char *format, va_
         error->message[used] = 0;
     else if ((size_t)n >= room)
         trim_partial_character(error->message);
-    blank_control_characters(error->message);
+    blank_unprintable(error->message);
 }
 
 bool tensor_error_set(TensorError *error, const char *format, ...) {

@@ -32,7 +32,8 @@ typedef struct {
 
 /* Sets the message; returns false, so that a function can end in it.  What does not
  * fit is cut off, never inside a UTF-8 character; control characters, which could
- * break the line or the terminal, become '?'. */
+ * break the line or the terminal, and parts of characters (a "%.200s" leaves some)
+ * become '?'. */
 bool tensor_error_set(TensorError *error, const char *format, ...) TENSOR_PRINTF(2, 3);
 
 /* The same, behind "PATH: " and, for offset >= 0, "byte OFFSET: ".  Of a long path

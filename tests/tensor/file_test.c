@@ -118,6 +118,26 @@ Test(file, a_long_message_is_cut_between_characters) {
     }
 }
 
+Test(file, parts_of_characters_and_controls_beyond_ascii_are_not_in_a_message) {
+    static const char *const cases[][2] = {
+        {"\xC3", "?"}, {"\xE2\x82", "??"}, {"\xF0\x9F\x98", "???"}, {"\x82", "?"},
+        {"\xC0\xAF", "??"}, {"\xF5\x80\x80\x80", "????"}, {"\xFF", "?"},
+        {"\xC2\x80", "??"}, {"\xC2\x9B" "2J", "??2J"},
+        {"\xC2\xA0", "\xC2\xA0"}, {"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80",
+                                    "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        TensorError e;
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "%s: %s|", cases[i][1], cases[i][1]);
+        tensor_error_file(&e, cases[i][0], -1, "%s|", cases[i][0]);
+        cr_expect_str_eq(e.message, wanted);
+    }
+    TensorError e;
+    tensor_error_set(&e, "%.2s: missing", "a\xC3\xA9");
+    cr_expect_str_eq(e.message, "a?: missing");
+}
+
 Test(file, of_a_long_path_the_end_is_shown) {
     char path[3000];
     for (size_t shift = 0; shift < 2; shift++) {
