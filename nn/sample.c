@@ -182,7 +182,7 @@ int64_t nn_sample_choose(const Tensor *p, double u) {
     int64_t V = p->shape[0], last = -1;
     double total = 0, sum = 0;
     for (int64_t v = 0; v < V; v++) total += x[v];
-    if (!(total > 0)) return -1;
+    if (!(total > 0 && total < INFINITY)) return -1;
     for (int64_t v = 0; v < V; v++) {
         if (!(x[v] > 0)) continue;
         last = v;

@@ -49,8 +49,9 @@ bool nn_sample_probabilities(const NnSampleOptions *o, const Tensor *z, const in
                              int64_t n, const Tensor *p, const Tensor *work, TensorError *error);
 
 /* The token that u in [0, 1) falls on when tokens lie side by side with lengths p [V] (F64,
- * contiguous, of any sum): the first whose running sum exceeds u times the whole.  It is never one
- * with p = 0.   Fails (-1): p is of another kind, or no element is above 0; a NaN in it. */
+ * contiguous, of any finite sum): the first whose running sum exceeds u times the whole.  It is
+ * never one with p = 0.   Fails (-1): p is of another kind; no element is above 0; the sum is NaN
+ * or infinite. */
 int64_t nn_sample_choose(const Tensor *p, double u);
 
 #ifdef __cplusplus

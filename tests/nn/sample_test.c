@@ -308,10 +308,15 @@ Test(sample, draws_are_as_frequent_as_probable) {
 
 Test(sample, nothing_to_choose_from) {
     double none[] = {0, 0}, nan[] = {0.5, NAN}, good[] = {1};
+    double infinite[] = {INFINITY, 1}, large[] = {DBL_MAX, DBL_MAX};
     float single[] = {1, 1};
     Tensor x = vector(none, TENSOR_F64, 2);
     cr_expect_eq(nn_sample_choose(&x, 0), -1);
     x = vector(nan, TENSOR_F64, 2);
+    cr_expect_eq(nn_sample_choose(&x, 0), -1);
+    x = vector(infinite, TENSOR_F64, 2);
+    cr_expect_eq(nn_sample_choose(&x, 0), -1);
+    x = vector(large, TENSOR_F64, 2);
     cr_expect_eq(nn_sample_choose(&x, 0), -1);
     x = vector(good, TENSOR_F64, 0);
     cr_expect_eq(nn_sample_choose(&x, 0), -1);
