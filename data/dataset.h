@@ -14,7 +14,7 @@
  *     if (!data_dataset_get("ptb", NULL, &d, &error)) return report(error.message);
  *     DataCorpusOptions options = {.train = d.train, .valid = d.valid, .test = d.test, ...};
  *
- * The target //data:dataset: programs that use it need libcurl and libcrypto too. */
+ * The target //data:dataset.  libcurl is loaded by the first download: only that needs it. */
 #ifndef DATA_DATASET_H
 #define DATA_DATASET_H
 #include "tensor/file.h"
@@ -49,9 +49,9 @@ typedef struct {
  * stalls for 60.  Programs that download the same file at once do not disturb each other.
  * Fails (false, *d is empty): no such name; a file that is nowhere, where the message is one line
  *     ptb/ptb.train.txt is not in FOLDER or CACHE; ADDRESS: REASON
- * and the reason that offline is set, no network, a file there that is missing, short or of
- * another SHA-256, or a cache that cannot be written; out of memory.  Of what failed no file is
- * left; what was got before is. */
+ * and the reason that offline is set, no network, no libcurl, a file there that is missing, short
+ * or of another SHA-256, or a cache that cannot be written; out of memory.  Of what failed no file
+ * is left; what was got before is. */
 bool data_dataset_get(const char *name, const DataDatasetOptions *options, DataDataset *d,
                       TensorError *error);
 void data_dataset_free(DataDataset *d);

@@ -19,7 +19,7 @@
 
 typedef struct {
     const char *file;         /* as the dynamic linker looks for it */
-    const char *const *names; /* of its functions, or those of libraries that it needs; ends with NULL */
+    const char *const *names; /* of its functions, or those of libraries that it needs, then NULL */
     void *functions;          /* pointers to functions, in the order of names */
     pthread_mutex_t lock;
     bool loaded;

@@ -86,7 +86,8 @@ static bool write_png(cairo_surface_t *surface, const char *path, TensorError *e
     if (status == CAIRO_STATUS_SUCCESS || status == CAIRO_STATUS_WRITE_ERROR)
         return tensor_file_commit(&file, error);
     tensor_file_abort(&file);
-    return tensor_error_file(error, path, -1, "not written: %s", lib.cairo_status_to_string(status));
+    return tensor_error_file(error, path, -1, "not written: %s",
+                             lib.cairo_status_to_string(status));
 }
 
 bool data_plot_png(const char *svg_path, const char *png_path, double scale, TensorError *error) {
