@@ -9,11 +9,8 @@ static bool load(DataLazyLibrary *library, TensorError *error) {
     if (!handle) return tensor_error_set(error, "%s", dlerror());
     for (int i = 0; library->names[i]; i++, next += sizeof(void *)) {
         void *function = dlsym(handle, library->names[i]);
-        if (!function) {
-            tensor_error_set(error, "%s", dlerror());
-            dlclose(handle);
-            return false;
-        }
+        /* It stays loaded: GLib, for one, cannot be taken out again. */
+        if (!function) return tensor_error_set(error, "%s", dlerror());
         memcpy(next, &function, sizeof function);
     }
     return true;

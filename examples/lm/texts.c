@@ -1,7 +1,7 @@
 /* texts.c -- see texts.h. */
 #include "texts.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 #include "data/dataset.h"
 
@@ -14,7 +14,11 @@ static void show_download(void *context, const char *file, int64_t bytes, int64_
 /* The data sets of words have their parts in files; the others are one text of characters. */
 static bool get_files(const LmSettings *s, DataDataset *files, TensorError *error) {
     DataDatasetOptions options = {.progress = show_download};
-    return data_dataset_get(s->data, &options, files, error);
+    TensorError why;
+    const char *folder = getenv("UNROLL_DATA");
+    if (data_dataset_get(s->data, &options, files, &why)) return true;
+    return tensor_error_set(error, "%s%s", why.message,
+                            folder ? "" : "; UNROLL_DATA may name a folder that has it");
 }
 
 bool lm_texts_read(LmSettings *s, const char *story, DataCorpus *c, TensorError *error) {
