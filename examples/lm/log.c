@@ -241,6 +241,7 @@ bool lm_log_open(LmLog *log, const char *folder, int64_t steps, TensorError *err
         !lm_run_path(folder, jsonl_name, jsonl, error) ||
         !keep_rows(csv, steps, &rows, &count, error))
         return false;
+    log->seconds = count > 0 ? rows[count - 1].seconds : 0;
     bool ok = rewrite(csv, false, rows, count, error) && rewrite(jsonl, true, rows, count, error);
     free(rows);
     if (ok) ok = (log->csv = open_end(csv, error)) && (log->jsonl = open_end(jsonl, error));

@@ -30,6 +30,7 @@ typedef struct {
 
 typedef struct {
     FILE *csv, *jsonl;
+    double seconds; /* of the last row that was there when it was opened; 0: there was none */
 } LmLog;
 
 /* Opens the two files of the folder.  Rows of steps beyond `steps` go first (0: all, whatever the

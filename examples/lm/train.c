@@ -335,7 +335,14 @@ static void start_progress(LmTrainer *r) {
     p->tokens = r->place.tokens;
     example_progress_resume(p);
     r->saved = r->started = example_seconds();
-    r->row_started = r->place.seconds;
+}
+
+/* The row that the checkpoint still collects is not in the log, or goes. */
+static bool open_log(LmTrainer *r, TensorError *error) {
+    int64_t written = r->place.updates - (int64_t)r->place.row.updates;
+    if (!lm_log_open(&r->log, r->job->folder, written, error)) return false;
+    r->row_started = r->log.seconds;
+    return true;
 }
 
 static bool trainer_init(LmTrainer *r, const LmTrainJob *job, TensorError *error) {
@@ -356,9 +363,7 @@ static bool trainer_init(LmTrainer *r, const LmTrainJob *job, TensorError *error
     if (!start_place(r, error)) return false;
     job->run->result = r->place.result;
     start_progress(r);
-    /* The row that the checkpoint still collects is not in the log, or goes. */
-    return lm_process() != 0 ||
-           lm_log_open(&r->log, job->folder, r->place.updates - (int64_t)r->place.row.updates, error);
+    return lm_process() != 0 || open_log(r, error);
 }
 
 static LmTrainStatus finish(LmTrainer *r, TensorError *error) {

@@ -563,6 +563,27 @@ Test(lm_train, every_epoch_has_a_row_with_its_validation_perplexity) {
     }
 }
 
+Test(lm_train, tokens_per_second_of_a_row_count_the_time_before_a_stop_too) {
+    Job j;
+    LmLogRow *rows;
+    job_init(&j, "{'epochs': 2}", true, false);
+    for (int leg = 0; leg < 3; leg++) {
+        never_stop();
+        events_left = leg < 2 ? 10 : -1;
+        cr_assert_eq(job_train(&j, "run", leg > 0), leg < 2 ? LM_TRAIN_STOPPED : LM_TRAIN_DONE);
+    }
+    int64_t n = read_log("run", &rows);
+    cr_assert_eq(n, 2);
+    for (int64_t i = 0; i < n; i++) {
+        double tokens = (double)(rows[i].tokens - (i > 0 ? rows[i - 1].tokens : 0));
+        double rate = tokens / (rows[i].seconds - (i > 0 ? rows[i - 1].seconds : 0));
+        cr_assert_float_eq(rows[i].tokens_per_second, rate, 1e-9 * rate, "row %lld: %g, not %g",
+                           (long long)i, rows[i].tokens_per_second, rate);
+    }
+    free(rows);
+    job_free(&j);
+}
+
 /* ---- early stopping, the best model ---- */
 
 Test(lm_train, early_stopping_ends_in_time_and_the_best_epochs_model_is_kept) {
