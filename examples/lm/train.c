@@ -258,7 +258,8 @@ static LmTrainStatus train_epochs(LmTrainer *r, TensorError *error) {
     if (lm_process() == 0) example_progress_end(&r->progress);
     if (status != LM_TRAIN_STOPPED) return status;
     /* A folder that was stopped early can be used, too. */
-    bool ok = r->place.result.epoch > 0 || save_model(r, NAN, error);
+    bool ok = r->place.result.epoch > 0 ||
+              (swap(r, error) && save_model(r, NAN, error) && swap(r, error));
     return ok && lm_trainer_save(r, error) ? LM_TRAIN_STOPPED : LM_TRAIN_FAILED;
 }
 

@@ -586,6 +586,26 @@ Test(lm_train, tokens_per_second_of_a_row_count_the_time_before_a_stop_too) {
 
 /* ---- early stopping, the best model ---- */
 
+/* Element 0 of a tensor of FOLDER/FILE. */
+static double first_of(const char *folder, const char *file, const char *name) {
+    TensorSafetensors *open;
+    TensorError error;
+    Tensor x;
+    cr_assert(tensor_safetensors_open(in(folder, file), &open, &error), "%s", error.message);
+    cr_assert(tensor_safetensors_get(open, name, &x, &error), "%s", error.message);
+    double value = tensor_get(&x, 0);
+    tensor_safetensors_close(open);
+    return value;
+}
+
+Test(lm_train, asgd_saves_its_averages_also_when_it_is_stopped_in_the_first_epoch) {
+    events_left = 5;
+    cr_assert_eq(train("run", "{'optimizer': 'asgd', 'lr': 1}", false), LM_TRAIN_STOPPED);
+    double saved = first_of("run", "model.safetensors", "out.bias");
+    cr_assert_eq(saved, first_of("run", "checkpoint.safetensors", "optim.out.bias.ax"));
+    cr_assert_neq(saved, first_of("run", "checkpoint.safetensors", "model.out.bias"));
+}
+
 Test(lm_train, early_stopping_ends_in_time_and_the_best_epochs_model_is_kept) {
     Job j;
     LmLogRow *rows;
