@@ -272,6 +272,10 @@ static LmTrainStatus test(LmTrainer *r, TensorError *error) {
         !measure_part(r, &r->job->corpus->test, 1, &perplexity, error))
         return LM_TRAIN_FAILED;
     if (stopped(r)) return LM_TRAIN_STOPPED;
+    if (!isfinite(perplexity)) {
+        tensor_error_set(error, "the perplexity on test text is not finite");
+        return LM_TRAIN_DIVERGED;
+    }
     run->result.test = perplexity;
     return lm_process() != 0 || lm_run_save(r->job->folder, run, error) ? LM_TRAIN_DONE
                                                                         : LM_TRAIN_FAILED;

@@ -740,6 +740,22 @@ Test(lm_train, a_loss_whose_exp_is_no_number_is_divergence) {
     job_free(&j);
 }
 
+static void make_bias_large(void) {
+    NnParam *p = nn_params_find(poisoned->run.model.set, "out.bias");
+    for (int64_t i = 0; i < tensor_numel(&p->value); i++)
+        tensor_set(&p->value, i, 1e4 * (double)(i % 2));
+}
+
+Test(lm_train, a_test_perplexity_that_is_no_finite_number_is_divergence) {
+    Job j;
+    job_init(&j, "{'fixed-offset': true, 'epochs': 1}", true, false);
+    j.corpus.valid.count = 0;
+    poisoned = &j, act = make_bias_large, act_at = 11;
+    cr_assert_eq(job_train(&j, "run", false), LM_TRAIN_DIVERGED, "%s", j.error.message);
+    cr_assert(strstr(j.error.message, "test text"), "%s", j.error.message);
+    job_free(&j);
+}
+
 /* ---- files that cannot be written ---- */
 
 static void no_temporaries(const char *folder) {
