@@ -17,6 +17,7 @@ static const char format_name[] = "unroll-lm-checkpoint 1";
 /* ---- the place as numbers ---- */
 
 enum { INTS = 12, REALS = 15 };
+static const int64_t max_count = (int64_t)1 << 53;
 
 static void place_ints(const LmTrainer *r, int64_t x[INTS]) {
     const LmPlace *p = &r->place;
@@ -101,6 +102,18 @@ bool lm_trainer_seek(LmTrainer *r, TensorError *error) {
            data_stream_seek(&r->stream, r->place.position, error);
 }
 
+/* Numbers from which a run can go on: counts that neither overflow nor lose digits as doubles. */
+static bool check_place(const LmPlace *p, const int64_t ints[INTS], const char *path,
+                        TensorError *error) {
+    bool counts = p->epoch >= 1 && p->updates <= p->step && p->history < p->epoch;
+    for (int i = 0; i < INTS - 1; i++) counts = counts && ints[i] >= 0 && ints[i] <= max_count;
+    if (!counts)
+        return tensor_error_file(error, path, -1, "train.ints hold a number that cannot be");
+    bool row = p->row.updates >= 0 && p->row.updates <= (double)p->updates;
+    return (row && p->seconds >= 0) ||
+           tensor_error_file(error, path, -1, "train.reals hold a number that cannot be");
+}
+
 static bool read_place(LmTrainer *r, const TensorSafetensors *file, const char *path,
                        TensorError *error) {
     int64_t ints[INTS];
@@ -112,9 +125,7 @@ static bool read_place(LmTrainer *r, const TensorSafetensors *file, const char *
     if (ints[INTS - 1] != (int64_t)r->job->corpus->digest)
         return tensor_error_file(error, path, -1, "was written while training on another text");
     set_place(p, ints, reals);
-    bool history = p->history >= 0 && p->history < p->epoch;
-    if (p->epoch < 1 || p->step < 0 || !history || p->updates < 0 || !(p->seconds >= 0))
-        return tensor_error_file(error, path, -1, "train.ints hold a number that cannot be");
+    if (!check_place(p, ints, path, error)) return false;
     p->valid = calloc((size_t)p->history + 1, sizeof *p->valid);
     return (p->valid || tensor_error_set(error, "out of memory")) &&
            nn_checkpoint_read_reals(file, path, "train.valid", p->history, p->valid, error);

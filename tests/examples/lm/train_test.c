@@ -484,6 +484,45 @@ Test(lm_train, a_checkpoint_with_numbers_that_cannot_be_is_refused_and_never_cra
     free(bytes);
 }
 
+/* Number k of a tensor with 8 bytes an element becomes these bytes; the file is the checkpoint's,
+ * bytes[0..n). */
+static void put_number(char *bytes, size_t n, const char *name, int64_t k, const void *number) {
+    TensorSafetensors *file;
+    Tensor x;
+    write_bytes(in("run", "checkpoint.safetensors"), bytes, n);
+    cr_assert(tensor_safetensors_open(in("run", "checkpoint.safetensors"), &file, NULL));
+    cr_assert(tensor_safetensors_get(file, name, &x, NULL));
+    size_t size = 8 * (size_t)tensor_numel(&x);
+    char *place = memmem(bytes, n, x.data, size), old[8];
+    cr_assert(place);
+    tensor_safetensors_close(file);
+    memcpy(old, place + 8 * k, 8);
+    memcpy(place + 8 * k, number, 8);
+    write_bytes(in("run", "checkpoint.safetensors"), bytes, n);
+    memcpy(place + 8 * k, old, 8);
+}
+
+Test(lm_train, a_checkpoint_whose_counts_would_overflow_is_refused) {
+    static const int64_t large = INT64_MAX;
+    static const double wrong[] = {-1, 1e300, INFINITY, NAN};
+    enum { COUNTS = 11, ROW_UPDATES = 7 }; /* of train.ints, in train.reals */
+    Job j;
+    size_t n;
+    cr_assert_eq(train("run", "{'epochs': 1}", false), LM_TRAIN_DONE);
+    char *bytes = bytes_of(in("run", "checkpoint.safetensors"), &n);
+    job_init(&j, "{'epochs': 2}", true, false);
+    for (int64_t k = 0; k < COUNTS; k++) {
+        put_number(bytes, n, "train.ints", k, &large);
+        refused(&j, "run", "train.ints");
+    }
+    for (int i = 0; i < 4; i++) {
+        put_number(bytes, n, "train.reals", ROW_UPDATES, &wrong[i]);
+        refused(&j, "run", "train.reals");
+    }
+    job_free(&j);
+    free(bytes);
+}
+
 /* ---- rates ---- */
 
 enum { WINDOWS = 11 }; /* of an epoch: (TRAIN - 1) / 4 rows, 10 steps each */
