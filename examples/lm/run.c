@@ -168,7 +168,8 @@ static bool unpack_config(json_t *j, const char *path, LmRun *run, TensorError *
                                  "number");
     if (!lm_settings_from_json(&run->settings, settings, path, error)) return false;
     run->settings.model.vocab = vocab;
-    return true;
+    return run->settings.unit != LM_UNIT_AUTO ||
+           tensor_error_file(error, path, -1, "settings: tokens: does not say what they are");
 }
 
 static bool load_config(const char *path, LmRun *run, TensorError *error) {

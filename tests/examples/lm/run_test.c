@@ -322,6 +322,13 @@ Test(lm_run, a_config_that_does_not_fit_is_refused_by_reason) {
     loads();
 }
 
+Test(lm_run, a_config_that_does_not_say_what_its_tokens_are_is_refused) {
+    save(&words, text_of_words);
+    with("settings", "tokens", "\"auto\"", "config.json: settings: tokens");
+    with("settings", "tokens", NULL, "config.json: settings: tokens");
+    loads();
+}
+
 /* Refused before memory is taken for it. */
 Test(lm_run, huge_sizes_take_no_memory) {
     TensorError error;
