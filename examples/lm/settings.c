@@ -435,6 +435,13 @@ bool lm_settings_load(LmSettings *s, const char *path, TensorError *error) {
 
 /* ---- what does not fit ---- */
 
+bool lm_settings_check_validation(const LmSettings *s, bool measured, TensorError *error) {
+    bool waits = s->schedule == LM_PLATEAU || s->early_stop > 0 || s->nonmonotone > 0;
+    return measured || !waits ||
+           tensor_error_set(error, "--schedule plateau, --early-stop and --nonmonotone need a "
+                            "text to validate on (--valid, --valid-text)");
+}
+
 bool lm_settings_check(const LmSettings *s, TensorError *error) {
     bool momentum = s->optimizer == LM_SGD || s->optimizer == LM_RMSPROP;
     if (s->data && s->text)
@@ -447,10 +454,9 @@ bool lm_settings_check(const LmSettings *s, TensorError *error) {
         return tensor_error_set(error, "--nonmonotone: only asgd averages");
     if (s->warmup > 0 && s->schedule == LM_PLATEAU)
         return tensor_error_set(error, "--warmup does not go with --schedule plateau");
+    /* Whether a data set has such a text, its files tell. */
     bool measured = s->valid > 0 || s->valid_text || s->data;
-    if (!measured && (s->schedule == LM_PLATEAU || s->early_stop > 0 || s->nonmonotone > 0))
-        return tensor_error_set(error, "--schedule plateau, --early-stop and --nonmonotone need a "
-                                "text to validate on (--valid, --valid-text)");
+    if (!lm_settings_check_validation(s, measured, error)) return false;
     return s->valid + s->test < 1 ||
            tensor_error_set(error, "--valid %g and --test %g leave nothing to train on", s->valid,
                             s->test);

@@ -110,5 +110,7 @@ bool lm_settings_continue(const LmSettings *s, const LmSettings *run, const char
                           TensorError *error);
 /* Settings that do not fit each other.  Fails (false): one line that names the options. */
 bool lm_settings_check(const LmSettings *s, TensorError *error);
+/* Fails (false): the settings wait for validation results, and none are measured. */
+bool lm_settings_check_validation(const LmSettings *s, bool measured, TensorError *error);
 
 #endif

@@ -356,7 +356,8 @@ static bool trainer_init(LmTrainer *r, const LmTrainJob *job, TensorError *error
     DataStreamOptions window = {.batch = s->batch * s->workers * lm_process_count(),
                                 .steps = s->steps};
     *r = (LmTrainer){.job = job, .settings = s, .model = &job->run->model};
-    if (!data_stream_init(&r->stream, job->corpus->ids + part->first, part->count, &window, error))
+    if (!lm_settings_check_validation(s, job->corpus->valid.count > 0, error) ||
+        !data_stream_init(&r->stream, job->corpus->ids + part->first, part->count, &window, error))
         return false;
     r->windows = r->stream.windows;
     r->optim = make_optimizer(r->model->set, s);

@@ -32,8 +32,9 @@ typedef enum { LM_TRAIN_DONE, LM_TRAIN_STOPPED, LM_TRAIN_DIVERGED, LM_TRAIN_FAIL
  * model.safetensors (epoch 0: nothing).
  * Diverged: a loss or gradient is not finite, or its norm beyond norm_limit; *error says which op
  * and scope began it; files stay as they were.
- * Fails: a text too short for its rows; out of memory; a file cannot be written; resuming: the
- * checkpoint is missing, damaged, or of another text or network; the profile cannot be written. */
+ * Fails: a text too short for its rows; no validation text, where settings wait for its results;
+ * out of memory; a file cannot be written; resuming: the checkpoint is missing, damaged, or of
+ * another text or network; the profile cannot be written. */
 LmTrainStatus lm_train(const LmTrainJob *job, TensorError *error);
 
 /* What a folder's checkpoint.safetensors says. */

@@ -885,6 +885,19 @@ Test(lm_train, a_text_too_short_for_its_rows_is_refused) {
     job_free(&j);
 }
 
+Test(lm_train, what_waits_for_validation_is_refused_where_the_corpus_has_no_such_text) {
+    static const char *const settings[] = {"{'schedule': 'plateau'}", "{'early-stop': 2}",
+                                           "{'optimizer': 'asgd', 'nonmonotone': 3}"};
+    for (int i = 0; i < 3; i++) {
+        Job j;
+        job_init(&j, settings[i], true, false);
+        j.corpus.valid.count = 0;
+        cr_assert_eq(job_train(&j, "run", false), LM_TRAIN_FAILED, "%s", settings[i]);
+        cr_assert(strstr(j.error.message, "validate"), "%s", j.error.message);
+        job_free(&j);
+    }
+}
+
 Test(lm_train, a_folder_tells_what_its_checkpoint_is) {
     LmCheckpoint c;
     LmSettings s = lm_settings_default();
