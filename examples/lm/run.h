@@ -7,8 +7,8 @@
  *     log.csv, log.jsonl      what was measured (log.h)
  *
  * The first three are the trained model.  Each file is written as a whole or not at all
- * (tensor/file.h); model.safetensors names the vocabulary and settings that it belongs to, so files
- * of different runs are told apart. */
+ * (tensor/file.h); model.safetensors names the vocabulary that it belongs to, so files of runs with
+ * different ones are told apart. */
 #ifndef EXAMPLES_LM_RUN_H
 #define EXAMPLES_LM_RUN_H
 #include <limits.h>

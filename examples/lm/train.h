@@ -49,8 +49,8 @@ typedef struct {
 bool lm_checkpoint_read(const char *folder, LmCheckpoint *checkpoint, LmSettings *settings,
                         TensorError *error);
 
-/* Perplexity of predicting ids[1..count-1], read in `rows` rows (fewer where the text is short) that
- * each start from a state of zeros; 1: one row from the first token to the last.
+/* Perplexity of predicting ids[1..count-1], read in `rows` rows that each start from a state of
+ * zeros, without the last (count - 1) mod rows of them; in one row where count is at most `rows`.
  * Fails (NaN): fewer than 2 ids; out of memory. */
 double lm_perplexity(const LmModel *m, AgTape *t, const int64_t *ids, int64_t count, int64_t rows,
                      TensorError *error);
