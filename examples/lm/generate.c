@@ -248,7 +248,6 @@ bool lm_generate(const LmRun *run, const LmGeneration *o, FILE *out, TensorError
 /* ---- lm generate ---- */
 
 static const LmGeneration defaults = LM_GENERATION_DEFAULTS;
-static const char default_run[] = "lm-run";
 enum { OPTIONS = 17, MAX_TEXTS = 1000 };
 static const double huge = 9e15;
 
@@ -294,7 +293,7 @@ static void list_options(Command *c, ExampleOption table[OPTIONS]) {
 }
 
 static void help(void) {
-    Command c = {defaults, default_run};
+    Command c = {defaults, LM_DEFAULT_RUN};
     ExampleOption table[OPTIONS];
     list_options(&c, table);
     fputs("usage: lm generate [--run DIR] [OPTION VALUE]...\n\n"
@@ -354,7 +353,7 @@ static int generate(const Command *c) {
 int lm_generate_command(int argc, char **argv) {
     TensorError error;
     ExampleOption table[OPTIONS];
-    Command c = {defaults, default_run};
+    Command c = {defaults, LM_DEFAULT_RUN};
     /* Beyond what an option can have: not given. */
     c.o.temperature = c.o.top_p = c.o.repetition_penalty = NAN;
     c.o.top_k = c.o.repetition_window = c.o.seed = -1;

@@ -25,7 +25,6 @@
 
 enum { STATUS_DIVERGED = 1, SAMPLE_CHARS = 300, SAMPLE_WORDS = 60 };
 
-static const char default_run[] = "lm-run";
 static const char story[] = "examples/lm/lighthouse.txt";
 
 static int refuse(const char *message) { return example_refuse("lm", message); }
@@ -44,12 +43,14 @@ static void list_train_options(TrainOptions *o, ExampleOption *table) {
     const ExampleOption own[OWN_OPTIONS] = {
         {"", NULL, "the run", EXAMPLE_OPTION_HEADING, .variable = NULL},
         {"out", "DIR", "run folder to write", EXAMPLE_OPTION_TEXT, .variable = &o->out},
-        {"resume", NULL, "go on with the run in the folder", EXAMPLE_OPTION_ON, .variable = &o->resume},
+        {"resume", NULL, "go on with the run in the folder", EXAMPLE_OPTION_ON,
+         .variable = &o->resume},
         {"overwrite", NULL, "begin anew where the folder holds a run that was stopped",
          EXAMPLE_OPTION_ON, .variable = &o->overwrite},
         {"preset", "NAME", "settings of char, rnnlm, better_rnnlm, ptb-small, ptb-medium or awd",
          EXAMPLE_OPTION_TEXT, .variable = &o->preset},
-        {"config", "FILE", "settings from a JSON file", EXAMPLE_OPTION_TEXT, .variable = &o->config},
+        {"config", "FILE", "settings from a JSON file", EXAMPLE_OPTION_TEXT,
+         .variable = &o->config},
         {"write-config", "FILE", "write the settings there, and end",
          EXAMPLE_OPTION_TEXT, .variable = &o->write_config},
         {"profile", NULL, "at the end, write on standard error what took how long",
@@ -60,7 +61,7 @@ static void list_train_options(TrainOptions *o, ExampleOption *table) {
 }
 
 static void train_help(void) {
-    TrainOptions defaults = {.settings = lm_settings_default(), .out = default_run};
+    TrainOptions defaults = {.settings = lm_settings_default(), .out = LM_DEFAULT_RUN};
     ExampleOption table[OWN_OPTIONS + LM_MAX_SETTINGS];
     list_train_options(&defaults, table);
     fputs("usage: lm train [--text FILE | --data NAME] [OPTION VALUE]...\n\n"
@@ -223,7 +224,8 @@ static int train_run(const TrainOptions *o, LmRun *run, const DataCorpus *corpus
     case LM_TRAIN_DIVERGED: return first ? diverged(o->out, &error) : STATUS_DIVERGED;
     case LM_TRAIN_STOPPED:
         if (first) {
-            printf("stopped   by a signal; %s train --resume --out %s goes on\n", program(), o->out);
+            printf("stopped   by a signal; %s train --resume --out %s goes on\n", program(),
+                   o->out);
             finish(o->out, &run->result, false);
         }
         return EXAMPLE_SIGNAL + number;
@@ -278,7 +280,7 @@ static int train(TrainOptions *o, const char *story_path) {
 }
 
 static int train_command(int argc, char **argv, const char *story_path) {
-    TrainOptions o = {.settings = lm_settings_default(), .out = default_run};
+    TrainOptions o = {.settings = lm_settings_default(), .out = LM_DEFAULT_RUN};
     ExampleOption table[OWN_OPTIONS + LM_MAX_SETTINGS];
     TensorError error;
     list_train_options(&o, table);
@@ -301,7 +303,7 @@ static int default_command(const char *story_path) {
     LmCheckpoint checkpoint;
     LmSettings settings = lm_settings_default();
     char *resume[] = {"train", "--resume", NULL};
-    bool found = lm_checkpoint_read(default_run, &checkpoint, &settings, NULL) &&
+    bool found = lm_checkpoint_read(LM_DEFAULT_RUN, &checkpoint, &settings, NULL) &&
                  checkpoint.found && !checkpoint.done && !settings.text && !settings.data;
     lm_settings_free(&settings);
     return train_command(found ? 2 : 1, resume, story_path);
@@ -356,10 +358,9 @@ static int command(int argc, char **argv, const char *story_path) {
 
 int main(int argc, char **argv) {
     TensorError error;
-    if (!lm_processes_start(&argc, &argv, &error)) return refuse(error.message);
     char *story_path = example_files_find(argv[0], story);
-    int status =
-        example_files_enter(&error) ? command(argc, argv, story_path) : refuse(error.message);
+    bool ok = lm_processes_start(&argc, &argv, &error) && example_files_enter(&error);
+    int status = ok ? command(argc, argv, story_path) : refuse(error.message);
     free(story_path);
     lm_processes_end(status);
     return example_end("lm", status);

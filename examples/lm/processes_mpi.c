@@ -60,7 +60,8 @@ bool lm_processes_start(int *argc, char ***argv, TensorError *error) {
 /* Whether all processes have come to their end; one that failed does not wait for ever. */
 static bool all_end(bool failed) {
     MPI_Request request;
-    if (group.ending == MPI_COMM_NULL || MPI_Ibarrier(group.ending, &request) != MPI_SUCCESS) return false;
+    if (group.ending == MPI_COMM_NULL || MPI_Ibarrier(group.ending, &request) != MPI_SUCCESS)
+        return false;
     if (!failed) return MPI_Wait(&request, MPI_STATUS_IGNORE) == MPI_SUCCESS;
     const struct timespec pause = {0, 10000000};
     int done = 0;

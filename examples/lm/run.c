@@ -123,7 +123,8 @@ bool lm_run_save(const char *folder, const LmRun *run, TensorError *error) {
            nn_save(run->model.set, path, 2, metadata, error) &&
            lm_run_path(folder, vocab_name, path, error) &&
            data_vocab_save(run->vocab, path, error) &&
-           lm_run_path(folder, config_name, path, error) && lm_json_save(describe(run), path, error);
+           lm_run_path(folder, config_name, path, error) &&
+           lm_json_save(describe(run), path, error);
 }
 
 /* ---- config.json: reading ---- */

@@ -17,6 +17,9 @@
 #include "model.h"
 #include "settings.h"
 
+/* The run folder where the user names none. */
+#define LM_DEFAULT_RUN "lm-run"
+
 /* What was reached when a model was saved. */
 typedef struct {
     int64_t epoch;     /* 0: nothing was saved */

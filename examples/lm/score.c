@@ -192,7 +192,6 @@ typedef struct {
     bool first, per_line, json, replace_invalid;
 } Command;
 
-static const char default_run[] = "lm-run";
 
 static json_t *score_json(const LmScore *s) {
     return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I}", "perplexity",
@@ -297,13 +296,13 @@ static void help(const ExampleOption *table) {
 int lm_score_command(int argc, char **argv) {
     TensorError error;
     ExampleOption table[OPTIONS];
-    Command c = {.folder = default_run};
+    Command c = {.folder = LM_DEFAULT_RUN};
     LmRun run;
     list_options(&c, table);
     switch (example_options_read(table, argc, argv, &error)) {
     case EXAMPLE_OPTIONS_WRONG: return example_refuse("lm", error.message);
     case EXAMPLE_OPTIONS_HELP:
-        c = (Command){.folder = default_run};
+        c = (Command){.folder = LM_DEFAULT_RUN};
         help(table);
         return 0;
     case EXAMPLE_OPTIONS_OK: break;

@@ -11,7 +11,15 @@
 #include "examples/support/options.h"
 #include "model.h"
 
-typedef enum { LM_SGD, LM_ASGD, LM_ADAM, LM_ADAMW, LM_RMSPROP, LM_ADAGRAD, LM_ADADELTA } LmOptimizer;
+typedef enum {
+    LM_SGD,
+    LM_ASGD,
+    LM_ADAM,
+    LM_ADAMW,
+    LM_RMSPROP,
+    LM_ADAGRAD,
+    LM_ADADELTA
+} LmOptimizer;
 
 /* How the learning rate goes on from --lr; t counts epochs in the first four and steps in the last
  * three, after `hold` epochs.  optim/schedule.h has the formulas. */

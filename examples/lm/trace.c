@@ -484,7 +484,7 @@ typedef struct {
 } Command;
 
 static const Command command_defaults = {
-    .folder = "lm-run", .trace = {.layer = -1, .units = 12}};
+    .folder = LM_DEFAULT_RUN, .trace = {.layer = -1, .units = 12}};
 
 enum { COMMAND_OPTIONS = 10 };
 

@@ -96,8 +96,8 @@ static bool blame_norm(LmTrainer *r, double norm, TensorError *error) {
 }
 
 /* Where the numbers that are not finite come from, in the window of this step.  Where nothing is
- * found, the loss is only too large for a perplexity, or (loss NaN) the gradients of this window are
- * finite alone, but not their sum with those of others. */
+ * found, the loss is only too large for a perplexity, or (loss NaN) the gradients of this window
+ * are finite alone, but not their sum with those of others. */
 static LmTrainStatus diverge(LmTrainer *r, const Tensor *x, const Tensor *y, int64_t step,
                              double loss, TensorError *error) {
     if (lm_workers_trace(r->workers, x, y, (uint64_t)step, error)) return LM_TRAIN_DIVERGED;

@@ -18,7 +18,7 @@ typedef struct LmWorkers LmWorkers;
 /* What one step computes, over all workers and processes. */
 typedef struct {
     double loss; /* mean cross entropy per token, without penalties */
-    bool finite; /* loss and its exp are finite numbers (gradients are looked at by the optimiser) */
+    bool finite; /* loss and its exp are finite numbers (the optimiser looks at gradients) */
 } LmStep;
 
 /* s->workers threads for the model; s, m and set outlive it.  NULL: out of memory, or threads
@@ -27,9 +27,10 @@ LmWorkers *lm_workers_new(const LmModel *m, const LmSettings *s, TensorError *er
 void lm_workers_free(LmWorkers *w);
 
 /* Forward and backward of one window of all rows:   x, y I64 [T, n B]: of the whole batch, the
- * same in every process.  `scale` times the gradient of the loss (with LmReduction and penalties) is
- * added to the workers' gradients, or, where `first`, takes their place; of a step that is not
- * finite they are not to be used.  The carried state goes on only if the step is finite.  `step` is the step of the random numbers (ag_tape_rng).
+ * same in every process.  `scale` times the gradient of the loss (with LmReduction and penalties)
+ * is added to the workers' gradients, or, where `first`, takes their place; of a step that is not
+ * finite they are not to be used.  The carried state goes on only if the step is finite.  `step` is
+ * the step of the random numbers (ag_tape_rng).
  * Fails (false): an error on a tape (one line); MPI fails. */
 bool lm_workers_step(LmWorkers *w, const Tensor *x, const Tensor *y, uint64_t step, bool first,
                      double scale, LmStep *result, TensorError *error);
