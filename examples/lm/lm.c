@@ -358,6 +358,7 @@ static int command(int argc, char **argv, const char *story_path) {
 
 int main(int argc, char **argv) {
     TensorError error;
+    example_hold_streams();
     char *story_path = example_files_find(argv[0], story);
     bool ok = lm_processes_start(&argc, &argv, &error) && example_files_enter(&error);
     int status = ok ? command(argc, argv, story_path) : refuse(error.message);

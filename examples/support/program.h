@@ -9,6 +9,11 @@
 
 enum { EXAMPLE_REFUSED = 2, EXAMPLE_SIGNAL = 128 };
 
+/* To be called first: a standard stream that the program was started without (`>&-`) stays one that
+ * cannot be used.  Otherwise the next file that is opened would have its number, and get what is
+ * meant for the terminal. */
+void example_hold_streams(void);
+
 /* From here on Ctrl-C and SIGTERM do not end the program but set what the pointer shows to their
  * number, 0 before; a second one ends the program at once. */
 const volatile sig_atomic_t *example_catch_stop(void);

@@ -46,6 +46,19 @@ run "${train[@]}" --out whole
 duration=$((${EPOCHREALTIME/[.,]/} - start))
 check 'a run that is not disturbed ends' is $status 0
 
+# ---- without standard streams ----
+
+# A file of the run must not get the number of a stream that is closed, and its text.
+for closed in '>&-' '2>&-' '<&- >&- 2>&-'; do
+    rm -rf closed
+    eval "\"\$lm\" \"\${train[@]}\" --profile --out closed 2>err $closed" >out
+    check "a run with $closed writes what it would without" same_run closed
+    check 'and no other lines' is "$(grep -c '^[{]' closed/log.jsonl)" "$(wc -l <closed/log.jsonl)"
+done
+"$lm" "${train[@]}" --overwrite --out closed 2>err >&-
+status=$?
+check 'standard output that is closed is an error' one_line_error 2 lm
+
 # ---- Ctrl-C, SIGTERM ----
 
 # signalled SIGNAL FOLDER ARGUMENT...: gets the signal at a random moment after the first epoch.
