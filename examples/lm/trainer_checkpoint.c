@@ -102,33 +102,59 @@ bool lm_trainer_seek(LmTrainer *r, TensorError *error) {
            data_stream_seek(&r->stream, r->place.position, error);
 }
 
-/* Numbers from which a run can go on: counts that neither overflow nor lose digits as doubles. */
-static bool check_place(const LmPlace *p, const int64_t ints[INTS], const char *path,
-                        TensorError *error) {
-    bool counts = p->epoch >= 1 && p->updates <= p->step && p->history < p->epoch;
-    for (int i = 0; i < INTS - 1; i++) counts = counts && ints[i] >= 0 && ints[i] <= max_count;
-    if (!counts)
-        return tensor_error_file(error, path, -1, "train.ints hold a number that cannot be");
-    bool row = p->row.updates >= 0 && p->row.updates <= (double)p->updates;
-    return (row && p->seconds >= 0) ||
-           tensor_error_file(error, path, -1, "train.reals hold a number that cannot be");
+static bool is_count(double x, double most) { return x >= 0 && x <= most; }
+
+static bool means_can_be(const LmMeans *m, const LmPlace *p) {
+    return isfinite(m->loss) && isfinite(m->norm) && m->norm >= 0 &&
+           is_count(m->tokens, (double)p->tokens) && is_count(m->updates, (double)p->updates);
+}
+
+/* Counts from which a run can go on: none overflows, or loses digits as a double. */
+static bool ints_can_be(const LmPlace *p, const int64_t ints[INTS]) {
+    for (int i = 0; i < INTS - 1; i++)
+        if (ints[i] < 0 || ints[i] > max_count) return false;
+    return p->epoch >= 1 && p->updates <= p->step && p->history < p->epoch &&
+           p->result.epoch <= p->epoch;
+}
+
+static bool reals_can_be(const LmPlace *p) {
+    return p->best > 0 && isfinite(p->seconds) && p->seconds >= 0 && is_count(p->plateau.lr, 1) &&
+           !isnan(p->plateau.best) && means_can_be(&p->row, p) && means_can_be(&p->epoch_mean, p);
+}
+
+static bool read_numbers(const TensorSafetensors *file, const char *path, LmPlace *p,
+                         int64_t *digest, TensorError *error) {
+    int64_t ints[INTS];
+    double reals[REALS];
+    if (!nn_checkpoint_read_ints(file, path, "train.ints", INTS, ints, error) ||
+        !nn_checkpoint_read_reals(file, path, "train.reals", REALS, reals, error))
+        return false;
+    set_place(p, ints, reals);
+    *digest = ints[INTS - 1];
+    bool whole = ints_can_be(p, ints);
+    return (whole && reals_can_be(p)) ||
+           tensor_error_file(error, path, -1, "train.%s hold a number that cannot be",
+                             whole ? "reals" : "ints");
 }
 
 static bool read_place(LmTrainer *r, const TensorSafetensors *file, const char *path,
                        TensorError *error) {
-    int64_t ints[INTS];
-    double reals[REALS];
     LmPlace *p = &r->place;
-    if (!nn_checkpoint_read_ints(file, path, "train.ints", INTS, ints, error) ||
-        !nn_checkpoint_read_reals(file, path, "train.reals", REALS, reals, error))
-        return false;
-    if (ints[INTS - 1] != (int64_t)r->job->corpus->digest)
+    int64_t digest;
+    if (!read_numbers(file, path, p, &digest, error)) return false;
+    if (digest != (int64_t)r->job->corpus->digest)
         return tensor_error_file(error, path, -1, "was written while training on another text");
-    set_place(p, ints, reals);
-    if (!check_place(p, ints, path, error)) return false;
     p->valid = calloc((size_t)p->history + 1, sizeof *p->valid);
     return (p->valid || tensor_error_set(error, "out of memory")) &&
            nn_checkpoint_read_reals(file, path, "train.valid", p->history, p->valid, error);
+}
+
+/* What the numbers say must fit the optimiser and the text, too. */
+static bool check_place(LmTrainer *r, const char *path, TensorError *error) {
+    TensorError why;
+    if (r->place.averaging && r->settings->optimizer != LM_ASGD)
+        return tensor_error_file(error, path, -1, "train.ints hold a number that cannot be");
+    return lm_trainer_seek(r, &why) || tensor_error_file(error, path, -1, "%s", why.message);
 }
 
 static bool check_format(const TensorSafetensors *file, const char *path, TensorError *error) {
@@ -143,7 +169,7 @@ static bool read_all(LmTrainer *r, const TensorSafetensors *file, const char *pa
            nn_checkpoint_read_params(file, path, "model", r->model->set, error) &&
            optim_checkpoint_read(file, path, "optim", r->optim, error) &&
            lm_workers_read_state(r->workers, file, path, "state", error) &&
-           lm_trainer_seek(r, error);
+           check_place(r, path, error);
 }
 
 bool lm_trainer_load(LmTrainer *r, TensorError *error) {
@@ -172,13 +198,12 @@ static bool read_settings(const TensorSafetensors *file, const char *path, LmSet
 
 static bool read_outside(const char *path, LmCheckpoint *c, LmSettings *s, TensorError *error) {
     TensorSafetensors *file;
-    int64_t ints[INTS] = {0};
+    LmPlace p = {0};
+    int64_t digest;
     if (!tensor_safetensors_open(path, &file, error)) return false;
     bool ok = check_format(file, path, error) && read_settings(file, path, s, error) &&
-              nn_checkpoint_read_ints(file, path, "train.ints", INTS, ints, error);
-    LmPlace p = {0};
-    set_place(&p, ints, (double[REALS]){0});
-    *c = (LmCheckpoint){true, p.epoch, p.step, lm_trainer_done(s, &p)};
+              read_numbers(file, path, &p, &digest, error);
+    *c = (LmCheckpoint){true, p.epoch, p.step, ok && lm_trainer_done(s, &p)};
     tensor_safetensors_close(file);
     return ok;
 }
