@@ -105,7 +105,8 @@ bool lm_trainer_seek(LmTrainer *r, TensorError *error) {
 static bool is_count(double x, double most) { return x >= 0 && x <= most; }
 
 static bool means_can_be(const LmMeans *m, const LmPlace *p) {
-    return isfinite(m->loss) && isfinite(m->norm) && m->norm >= 0 &&
+    const double most = 710; /* of one token: a loss whose exp is not finite ended the run */
+    return isfinite(m->loss) && m->loss <= most * m->tokens && isfinite(m->norm) && m->norm >= 0 &&
            is_count(m->tokens, (double)p->tokens) && is_count(m->updates, (double)p->updates);
 }
 

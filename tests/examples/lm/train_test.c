@@ -491,7 +491,7 @@ Test(lm_train, a_checkpoint_with_numbers_that_cannot_be_is_refused_and_changes_n
     const double nan = NAN, infinite = INFINITY, huge = 1e300, negative = -1;
     /* The best so far (0, 3) may be infinite; sums of losses (4, 8) and log best (3) negative. */
     const unsigned ints = 0xfff, reals = 0xfff, no_infinity = reals & ~0x009u,
-                   counts_and_rate = 0xcc4, no_negative = reals & ~0x118u;
+                   too_large = 0xdd4, no_negative = reals & ~0x118u;
     Job j;
     cr_assert_eq(train("run", "{'epochs': 1}", false), LM_TRAIN_DONE);
     job_init(&j, "{'epochs': 2}", true, false);
@@ -501,7 +501,7 @@ Test(lm_train, a_checkpoint_with_numbers_that_cannot_be_is_refused_and_changes_n
     refuses_number(&j, "train.ints", &much, ints);
     refuses_number(&j, "train.reals", &nan, reals);
     refuses_number(&j, "train.reals", &infinite, no_infinity);
-    refuses_number(&j, "train.reals", &huge, counts_and_rate);
+    refuses_number(&j, "train.reals", &huge, too_large);
     refuses_number(&j, "train.reals", &negative, no_negative);
     cr_assert_eq(job_train(&j, "run", true), LM_TRAIN_DONE, "%s", j.error.message);
     job_free(&j);
