@@ -22,7 +22,11 @@ enum { FORMAT_VERSION = 2, MAX_VOCAB = 1 << 28, DIGEST_SIZE = 17 };
 bool lm_run_path(const char *folder, const char *name, char path[PATH_MAX], TensorError *error) {
     if (!*folder) return tensor_error_set(error, "the name of the run folder is empty");
     int n = snprintf(path, PATH_MAX, "%s/%s", folder, name);
-    return (n > 0 && n < PATH_MAX) || tensor_error_errno(error, folder, ENAMETOOLONG);
+    if (n <= 0 || n >= PATH_MAX) return tensor_error_errno(error, folder, ENAMETOOLONG);
+    /* A pipe would be waited for, and /dev/zero read for ever. */
+    struct stat info;
+    bool strange = stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+    return !strange || tensor_error_file(error, path, -1, "is not a regular file");
 }
 
 /* ".tmp-PID-N" of a process that has ended: the kernel knows none of this number. */
@@ -96,7 +100,7 @@ static bool check_digest(const char *path, const DataVocab *vocab, TensorError *
 static bool set_real(json_t *object, const char *key, double x) {
     char text[32];
     snprintf(text, sizeof text, "%.15g", x);
-    json_t *value = isnan(x) ? json_null() : json_real(strtod(text, NULL));
+    json_t *value = !isfinite(x) ? json_null() : json_real(strtod(text, NULL));
     return json_object_set_new(object, key, value) == 0;
 }
 

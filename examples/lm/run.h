@@ -36,7 +36,8 @@ typedef struct {
     LmResult result;
 } LmRun;
 
-/* FOLDER/NAME.  Fails (false): the folder has no name, or the path is too long. */
+/* FOLDER/NAME.  Fails (false): the folder has no name, the path is too long, or there is something
+ * that is neither a file nor a folder. */
 bool lm_run_path(const char *folder, const char *name, char path[PATH_MAX], TensorError *error);
 
 /* Makes the folder, and those above it; removes temporary files in it that belong to no process

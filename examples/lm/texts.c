@@ -21,6 +21,15 @@ static bool get_files(const LmSettings *s, DataDataset *files, TensorError *erro
                             folder ? "" : "; UNROLL_DATA may name a folder that has it");
 }
 
+/* All others are <unk>, which is not drawn: nothing could be written with the model. */
+static bool check_vocab(const LmSettings *s, const char *text, const DataVocab *vocab,
+                        TensorError *error) {
+    bool unknown = data_vocab_size(vocab) == 1 && data_vocab_unk(vocab) == 0;
+    return !unknown || tensor_error_file(error, text, -1, "--min-count %lld and --max-vocab %lld "
+                                         "leave no token but <unk>", (long long)s->min_count,
+                                         (long long)s->max_vocab);
+}
+
 bool lm_texts_read(LmSettings *s, const char *story, DataCorpus *c, TensorError *error) {
     DataDataset files = {0};
     *c = (DataCorpus){0};
@@ -42,6 +51,7 @@ bool lm_texts_read(LmSettings *s, const char *story, DataCorpus *c, TensorError 
                       : tensor_error_set(error, "the story that ships with lm is missing: name a "
                                          "--text");
     data_dataset_free(&files);
+    ok = ok && check_vocab(s, lm_texts_name(s, story), c->vocab, error);
     if (ok) s->model.vocab = data_vocab_size(c->vocab);
     return ok;
 }

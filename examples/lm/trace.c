@@ -544,6 +544,16 @@ static int64_t *read_list(const char *text, int64_t *count, TensorError *error) 
     return NULL;
 }
 
+/* One would take the other's place. */
+static bool check_names(const LmTraceOptions *o, TensorError *error) {
+    const char *const name[] = {"--out", "--png", "--csv"}, *const path[] = {o->svg, o->png, o->csv};
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < i; k++)
+            if (path[i] && path[k] && strcmp(path[i], path[k]) == 0)
+                return tensor_error_set(error, "%s and %s: both are %s", name[k], name[i], path[i]);
+    return true;
+}
+
 static int run_trace(Command *c) {
     TensorError error;
     LmTraceResult result;
@@ -578,6 +588,7 @@ int lm_trace_command(int argc, char **argv) {
         if (!lm_run_path(c.folder, "trace.svg", svg, &error)) return refuse(&error);
         c.trace.svg = svg;
     }
+    if (!check_names(&c.trace, &error)) return refuse(&error);
     int64_t *unit = NULL;
     if (c.units) {
         unit = read_list(c.units, &c.trace.unit_count, &error);

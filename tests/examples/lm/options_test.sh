@@ -68,4 +68,38 @@ refused '--momentum' --momentum 0.5
 run train --text a.txt --write-config none/settings.json
 check 'settings that cannot be written are refused' one_line_error 2 lm
 
+# A vocabulary of which nothing could be written.
+for ((i = 0; i < 40; i++)); do echo 'abcabc abcabc'; done >few.txt
+for option in '--min-count 100000' '--max-vocab 1'; do
+    # shellcheck disable=SC2086
+    run train --text few.txt --hidden 4 --embedding 4 --batch 2 --steps 5 --out unknown $option
+    check "$option leaves nothing to learn" one_line_error 2 lm
+    check 'the message names text and options' grep -q '^lm: few.txt: .*--min-count.*--max-vocab' err
+    check 'before anything is written' is "$(find . -name unknown)" ''
+done
+
+# What stands in the place of a file of the run, and is none.
+run train --text few.txt --hidden 4 --embedding 4 --batch 2 --steps 5 --epochs 1 --out odd
+check 'a small run ends' is $status 0
+for name in config.json vocab.json model.safetensors checkpoint.safetensors log.csv; do
+    mv odd/$name kept
+    mkfifo odd/$name
+    case $name in
+    checkpoint.safetensors) command=(train --resume --out odd) ;;
+    log.csv) command=(plot --text odd) ;;
+    *) command=(generate --run odd) ;;
+    esac
+    run_program timeout 20 "$lm" "${command[@]}"
+    check "a pipe as $name is refused" one_line_error 2 lm
+    check 'by its name' grep -q "odd/$name: is not a regular file" err
+    rm odd/$name
+    mv kept odd/$name
+done
+
+# Two files of one name.
+run trace --run odd --text abc --out picture.svg --csv picture.svg
+check 'a picture and a table of one name are refused' one_line_error 2 lm
+check 'with both options' grep -q -e '--out and --csv' err
+check 'and not written' is "$(find . -name picture.svg)" ''
+
 finish_checks
