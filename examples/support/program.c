@@ -22,16 +22,22 @@ void example_hold_streams(void) {
 
 static volatile sig_atomic_t stop_signal;
 
+static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
+enum { CAUGHT = sizeof caught / sizeof *caught };
+
 static void on_signal(int number) {
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    for (int i = 0; i < CAUGHT; i++) signal(caught[i], SIG_DFL);
     stop_signal = number;
 }
 
 const volatile sig_atomic_t *example_catch_stop(void) {
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    struct sigaction action = {.sa_handler = on_signal}, old;
+    for (int i = 0; i < CAUGHT; i++) {
+        /* Under nohup it is the user's will that the program goes on. */
+        bool kept = caught[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 &&
+                    old.sa_handler == SIG_IGN;
+        if (!kept) sigaction(caught[i], &action, NULL);
+    }
     return &stop_signal;
 }
 

@@ -1,7 +1,8 @@
 /* program.h -- how a program begins to stop, and how it ends.
  *
  * Exit status: 0; 2 for everything that is refused, with one line on standard error; 128 and the
- * number of the signal after one (130 after Ctrl-C, 143 after SIGTERM). */
+ * number of the signal after one (130 after Ctrl-C, 143 after SIGTERM, 129 after
+ * SIGHUP, when the terminal closes). */
 #ifndef EXAMPLES_SUPPORT_PROGRAM_H
 #define EXAMPLES_SUPPORT_PROGRAM_H
 #include <signal.h>
@@ -14,8 +15,8 @@ enum { EXAMPLE_REFUSED = 2, EXAMPLE_SIGNAL = 128 };
  * meant for the terminal. */
 void example_hold_streams(void);
 
-/* From here on Ctrl-C and SIGTERM do not end the program but set what the pointer shows to their
- * number, 0 before; a second one ends the program at once. */
+/* From here on Ctrl-C, SIGTERM and, unless it is ignored, SIGHUP do not end the program but set what
+ * the pointer shows to their number, 0 before; a second one ends the program at once. */
 const volatile sig_atomic_t *example_catch_stop(void);
 
 /* True where standard output is a terminal on which a line can be drawn over. */

@@ -21,13 +21,20 @@ static int end_of(int first, int second) {
 }
 
 Test(program, one_signal_is_told_and_a_second_one_of_either_kind_ends_the_program) {
-    static const int signals[] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (int i = 0; i < 3; i++) {
         cr_assert_eq(end_of(signals[i], 0), 0);
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < 3; k++) {
             int status = end_of(signals[i], signals[k]);
             cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == signals[k],
                       "signal %d after %d: status %x", signals[k], signals[i], (unsigned)status);
         }
     }
+}
+
+Test(program, a_hangup_that_is_ignored_stays_so) {
+    signal(SIGHUP, SIG_IGN);
+    cr_assert_neq(end_of(SIGHUP, 0), 0); /* nothing was told */
+    cr_assert_eq(end_of(SIGINT, SIGHUP), SIGHUP); /* the second one ends it */
+    signal(SIGHUP, SIG_DFL);
 }
