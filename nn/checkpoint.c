@@ -169,11 +169,97 @@ void nn_checkpoint_add_state(NnCheckpoint *c, const char *prefix, const NnState 
         append(c, nn_checkpoint_name(c->arena, prefix, "%s", e->name), &e->value);
 }
 
+/* ---- the digest ---- */
+
+static const char digest_key[] = "digest";
+enum { DIGEST_SIZE = 17 };
+
+/* The FNV-1a hash of G. Fowler, L. Noll and K.-P. Vo, over words of 8 bytes. */
+static uint64_t digest_bytes(uint64_t digest, const void *bytes, size_t n) {
+    const unsigned char *next = bytes;
+    for (uint64_t word; n > 0; next += sizeof word) {
+        size_t size = n < sizeof word ? n : sizeof word;
+        word = 0;
+        memcpy(&word, next, size);
+        digest = (digest ^ word) * UINT64_C(1099511628211);
+        digest ^= digest >> 32; /* high bits of a word get low, too */
+        n -= size;
+    }
+    return digest;
+}
+
+static uint64_t digest_text(uint64_t digest, const char *text) {
+    return digest_bytes(digest, text, strlen(text) + 1);
+}
+
+/* x contiguous, or nil of a dtype that is only listed. */
+static uint64_t digest_tensor(uint64_t digest, const char *name, const Tensor *x) {
+    digest = digest_text(digest, name);
+    if (tensor_is_nil(x)) return digest;
+    digest = digest_bytes(digest, x->shape, (size_t)x->ndim * sizeof *x->shape);
+    return digest_bytes(digest, x->data,
+                        (size_t)tensor_numel(x) * tensor_dtype_size(x->dtype));
+}
+
+static uint64_t digest_texts(int64_t n, const TensorMetadata *text) {
+    uint64_t digest = UINT64_C(14695981039346656037);
+    for (int64_t i = 0; i < n; i++)
+        if (strcmp(text[i].key, digest_key) != 0)
+            digest = digest_text(digest_text(digest, text[i].key), text[i].value);
+    return digest;
+}
+
+static void add_digest(NnCheckpoint *c) {
+    char text[DIGEST_SIZE];
+    uint64_t digest = digest_texts(c->n_texts, c->text);
+    for (int i = 0; i < c->n_tensors; i++) {
+        Tensor x = c->tensor[i].value;
+        TensorArenaMark mark = tensor_arena_mark(c->arena);
+        /* What is not valid the write refuses. */
+        if (!tensor_invalid(&x) && !tensor_is_contiguous(&x)) {
+            x = tensor_copy(c->arena, &x);
+            if (tensor_is_nil(&x)) nn_checkpoint_fail(c, "out of memory");
+        }
+        if (!tensor_invalid(&x)) digest = digest_tensor(digest, c->tensor[i].name, &x);
+        tensor_arena_release(c->arena, mark);
+    }
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)digest);
+    nn_checkpoint_add_text(c, digest_key, text);
+}
+
+static bool check_digest(const TensorSafetensors *file, const char *path, TensorError *error) {
+    int64_t n;
+    const TensorMetadata *text = tensor_safetensors_all_metadata(file, &n);
+    const char *expected = tensor_safetensors_metadata(file, digest_key);
+    char found[DIGEST_SIZE];
+    uint64_t digest = digest_texts(n, text);
+    for (int64_t i = 0; i < tensor_safetensors_count(file); i++) {
+        const TensorSafetensorsEntry *e = tensor_safetensors_entry(file, i);
+        digest = digest_tensor(digest, e->name, &e->value);
+    }
+    snprintf(found, sizeof found, "%016llx", (unsigned long long)digest);
+    return !expected || strcmp(expected, found) == 0 ||
+           tensor_error_file(error, path, -1, "is damaged: its contents are not those that were "
+                             "written");
+}
+
+bool nn_checkpoint_open(const char *path, TensorSafetensors **file, TensorError *error) {
+    if (!tensor_safetensors_open(path, file, error)) return false;
+    if (check_digest(*file, path, error)) return true;
+    tensor_safetensors_close(*file);
+    *file = NULL;
+    return false;
+}
+
+/* ---- writing ---- */
+
 bool nn_checkpoint_write(NnCheckpoint *c, const char *path, TensorError *error) {
+    if (is_open(c)) add_digest(c);
     if (!is_open(c))
         return tensor_error_file(error, path, -1, "not written: %s",
                                  c ? c->error.message : "out of memory: there is no checkpoint");
-    return tensor_safetensors_write(path, c->n_tensors, c->tensor, c->n_texts, c->text, error);
+    int texts = c->n_texts--; /* the digest is not for another write */
+    return tensor_safetensors_write(path, c->n_tensors, c->tensor, texts, c->text, error);
 }
 
 /* ---- reading ---- */

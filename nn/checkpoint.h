@@ -17,7 +17,7 @@
  * Reading goes by part, from a file opened once:
  *
  *     TensorSafetensors *file;
- *     bool ok = tensor_safetensors_open(path, &file, &error) &&
+ *     bool ok = nn_checkpoint_open(path, &file, &error) &&
  *               nn_checkpoint_read_params(file, path, "model", set, &error) &&
  *               optim_checkpoint_read(file, path, "optim", opt, &error) &&
  *               nn_checkpoint_read_state(file, path, "state", state, &error) &&
@@ -66,14 +66,21 @@ void nn_checkpoint_add_params(NnCheckpoint *c, const char *prefix, const NnParam
 /* All tensors of the state, in its memory.  Fails also: state is NULL. */
 void nn_checkpoint_add_state(NnCheckpoint *c, const char *prefix, const NnState *state);
 
-/* Fails (false, the old file untouched): an error of collecting; a name or key given twice;
- * whatever else tensor_safetensors_write refuses. */
+/* Beside the caller's texts stands one more, "digest": a number made of all names, shapes, values
+ * and texts, by which nn_checkpoint_open sees damage.
+ * Fails (false, the old file untouched): an error of collecting; a name or key given twice, "digest"
+ * among them; whatever else tensor_safetensors_write refuses. */
 bool nn_checkpoint_write(NnCheckpoint *c, const char *path, TensorError *error);
 
 /* ---- reading ----
  * `path` is what messages call the file.  All fail (false, nothing changed) when a tensor is
  * missing or has another dtype or shape, and when out of memory; the message is one line with the
  * path, the tensor's name and the reason. */
+
+/* tensor_safetensors_open, and a look at the digest: a file that has none, as those of other writers,
+ * is taken as it is.
+ * Fails (false, *file NULL): tensor_safetensors_open's; contents that are not the digest's. */
+bool nn_checkpoint_open(const char *path, TensorSafetensors **file, TensorError *error);
 
 /* Values of all parameters and buffers of the set, and their versions.  Fails also: PREFIX. has
  * tensors that the set has not; the set has an error. */

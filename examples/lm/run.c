@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "data/utf8.h"
-#include "nn/state_dict.h"
+#include "nn/checkpoint.h"
 
 static const char format_name[] = "unroll-lm";
 static const char config_name[] = "config.json", vocab_name[] = "vocab.json",
@@ -80,17 +80,15 @@ static void vocab_digest(const DataVocab *vocab, char text[DIGEST_SIZE]) {
     snprintf(text, DIGEST_SIZE, "%016llx", (unsigned long long)hash);
 }
 
-static bool check_digest(const char *path, const DataVocab *vocab, TensorError *error) {
-    TensorSafetensors *file;
+static bool check_vocab(const TensorSafetensors *file, const char *path, const DataVocab *vocab,
+                        TensorError *error) {
     char digest[DIGEST_SIZE];
-    if (!tensor_safetensors_open(path, &file, error)) return false;
     vocab_digest(vocab, digest);
     const char *theirs = tensor_safetensors_metadata(file, "vocabulary");
     bool same = theirs && strcmp(theirs, digest) == 0;
     if (!theirs) tensor_error_file(error, path, -1, "does not say which vocabulary it belongs to");
     if (theirs && !same)
         tensor_error_file(error, path, -1, "belongs to another vocabulary than vocab.json");
-    tensor_safetensors_close(file);
     return same;
 }
 
@@ -121,11 +119,15 @@ static json_t *describe(const LmRun *run) {
 bool lm_run_save(const char *folder, const LmRun *run, TensorError *error) {
     char path[PATH_MAX], digest[DIGEST_SIZE];
     vocab_digest(run->vocab, digest);
-    const TensorMetadata metadata[] = {{"format", format_name}, {"vocabulary", digest}};
+    NnCheckpoint *model = nn_checkpoint_new();
+    nn_checkpoint_add_text(model, "format", format_name);
+    nn_checkpoint_add_text(model, "vocabulary", digest);
+    nn_checkpoint_add_params(model, "", run->model.set);
     /* The largest first: where it finds no place, the run that was there stays whole. */
-    return lm_run_path(folder, model_name, path, error) &&
-           nn_save(run->model.set, path, 2, metadata, error) &&
-           lm_run_path(folder, vocab_name, path, error) &&
+    bool ok = lm_run_path(folder, model_name, path, error) &&
+              nn_checkpoint_write(model, path, error);
+    nn_checkpoint_free(model);
+    return ok && lm_run_path(folder, vocab_name, path, error) &&
            data_vocab_save(run->vocab, path, error) &&
            lm_run_path(folder, config_name, path, error) &&
            lm_json_save(describe(run), path, error);
@@ -223,19 +225,26 @@ static bool check_finite(const char *path, const NnParamSet *set, TensorError *e
     return true;
 }
 
+static bool read_parameters(const TensorSafetensors *file, const char *path, LmRun *run,
+                            TensorError *error) {
+    const LmSettings *s = &run->settings;
+    return check_vocab(file, path, run->vocab, error) &&
+           (run->model.set ||
+            lm_model_init(&run->model, &s->model, (uint64_t)s->seed, error)) &&
+           nn_checkpoint_read_params(file, path, "", run->model.set, error) &&
+           check_finite(path, run->model.set, error);
+}
+
 bool lm_run_load_parameters(const char *folder, LmRun *run, TensorError *error) {
     char path[PATH_MAX];
-    NnLoadReport report;
+    TensorSafetensors *file;
     if (!lm_run_path(folder, model_name, path, error) ||
-        !check_size(path, &run->settings.model, error) || !check_digest(path, run->vocab, error))
+        !check_size(path, &run->settings.model, error) ||
+        !nn_checkpoint_open(path, &file, error))
         return false;
-    if (!run->model.set &&
-        !lm_model_init(&run->model, &run->settings.model, (uint64_t)run->settings.seed, error))
-        return false;
-    bool ok = nn_load(run->model.set, path, NULL, &report);
-    if (!ok) tensor_error_set(error, "%s", report.message);
-    nn_load_report_free(&report);
-    return ok && check_finite(path, run->model.set, error);
+    bool ok = read_parameters(file, path, run, error);
+    tensor_safetensors_close(file);
+    return ok;
 }
 
 bool lm_run_load(const char *folder, LmRun *run, TensorError *error) {

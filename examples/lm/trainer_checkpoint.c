@@ -177,7 +177,7 @@ bool lm_trainer_load(LmTrainer *r, TensorError *error) {
     char path[PATH_MAX];
     TensorSafetensors *file;
     if (!lm_run_path(r->job->folder, file_name, path, error) ||
-        !tensor_safetensors_open(path, &file, error))
+        !nn_checkpoint_open(path, &file, error))
         return false;
     bool ok = read_all(r, file, path, error);
     tensor_safetensors_close(file);
@@ -201,7 +201,7 @@ static bool read_outside(const char *path, LmCheckpoint *c, LmSettings *s, Tenso
     TensorSafetensors *file;
     LmPlace p = {0};
     int64_t digest;
-    if (!tensor_safetensors_open(path, &file, error)) return false;
+    if (!nn_checkpoint_open(path, &file, error)) return false;
     bool ok = check_format(file, path, error) && read_settings(file, path, s, error) &&
               read_numbers(file, path, &p, &digest, error);
     *c = (LmCheckpoint){true, p.epoch, p.step, ok && lm_trainer_done(s, &p)};

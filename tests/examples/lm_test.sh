@@ -182,6 +182,12 @@ rm -rf bad && cp -r run bad && cp letters/model.safetensors bad
 refused 'bad/model.safetensors' generate --run bad
 rm -rf bad && cp -r run bad && truncate -s -100 bad/model.safetensors
 refused 'bad/model.safetensors' generate --run bad
+rm -rf bad && cp -r run bad
+printf 'U' | dd of=bad/model.safetensors bs=1 seek=20001 conv=notrunc 2>dd.err
+refused 'bad/model.safetensors: is damaged' generate --run bad
+rm -rf bad && cp -r run bad
+printf 'U' | dd of=bad/checkpoint.safetensors bs=1 seek=20001 conv=notrunc 2>dd.err
+refused 'bad/checkpoint.safetensors: is damaged' train --resume --out bad
 for file in model.safetensors vocab.json config.json; do
     rm -rf bad && cp -r run bad && rm "bad/$file"
     refused "bad/$file" generate --run bad

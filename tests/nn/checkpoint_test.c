@@ -36,7 +36,7 @@ static void write_file(NnCheckpoint *c) {
 static TensorSafetensors *open_file(void) {
     TensorError error = {{0}};
     TensorSafetensors *file;
-    cr_assert(tensor_safetensors_open(path, &file, &error), "%s", error.message);
+    cr_assert(nn_checkpoint_open(path, &file, &error), "%s", error.message);
     return file;
 }
 
@@ -211,6 +211,48 @@ Test(checkpoint, a_checkpoint_may_be_written_again) {
     x = 0;
     cr_expect(nn_checkpoint_read(file, path, "x", &value, NULL) && x == 2);
     tensor_safetensors_close(file);
+}
+
+/* Every bit of every byte behind the length of the header. */
+Test(checkpoint, a_flipped_bit_is_seen_wherever_it_is) {
+    const double x[] = {1, 0, -2};
+    NnCheckpoint *c = nn_checkpoint_new();
+    nn_checkpoint_add_reals(c, "x", 3, x);
+    nn_checkpoint_add_ints(c, "n", 1, &(int64_t){7});
+    nn_checkpoint_add_text(c, "key", "text");
+    write_file(c);
+    size_t n;
+    unsigned char *bytes = tensor_file_read(path, 1 << 20, &n, NULL);
+    cr_assert(bytes);
+    int differ = 0;
+    for (size_t bit = 64; bit < 8 * n; bit++) {
+        bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        FILE *f = fopen(path, "w");
+        cr_assert(f && fwrite(bytes, 1, n, f) == n && fclose(f) == 0);
+        bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        TensorSafetensors *file;
+        TensorError error;
+        if (nn_checkpoint_open(path, &file, &error)) {
+            /* Only what is no content: a space of the padding, the digest's own key. */
+            cr_expect(bytes[bit / 8] == ' ' || !tensor_safetensors_metadata(file, "digest"),
+                      "bit %zu", bit);
+            tensor_safetensors_close(file);
+        } else {
+            differ++;
+            cr_expect(strstr(error.message, "last.safetensors: ") && !file);
+        }
+    }
+    cr_expect(differ > 7 * (int)n);
+    free(bytes);
+}
+
+Test(checkpoint, a_file_without_a_digest_is_taken) {
+    const Tensor x = tensor_wrap(&(double){3}, TENSOR_F64, 0, NULL);
+    TensorSafetensors *file;
+    cr_assert(tensor_safetensors_write(path, 1, &(TensorNamed){"x", x}, 0, NULL, NULL));
+    cr_assert(nn_checkpoint_open(path, &file, NULL));
+    tensor_safetensors_close(file);
+    cr_assert(!nn_checkpoint_open("nowhere", &file, NULL) && !file);
 }
 
 Test(checkpoint, tensors_that_do_not_fit_are_refused_by_name_and_reason) {
