@@ -68,8 +68,8 @@ void nn_checkpoint_add_state(NnCheckpoint *c, const char *prefix, const NnState 
 
 /* Beside the caller's texts stands one more, "digest": a number made of all names, shapes, values
  * and texts, by which nn_checkpoint_open sees damage.
- * Fails (false, the old file untouched): an error of collecting; a name or key given twice, "digest"
- * among them; whatever else tensor_safetensors_write refuses. */
+ * Fails (false, the old file untouched): an error of collecting; a name or key given twice,
+ * "digest" among them; whatever else tensor_safetensors_write refuses. */
 bool nn_checkpoint_write(NnCheckpoint *c, const char *path, TensorError *error);
 
 /* ---- reading ----
@@ -77,8 +77,8 @@ bool nn_checkpoint_write(NnCheckpoint *c, const char *path, TensorError *error);
  * missing or has another dtype or shape, and when out of memory; the message is one line with the
  * path, the tensor's name and the reason. */
 
-/* tensor_safetensors_open, and a look at the digest: a file that has none, as those of other writers,
- * is taken as it is.
+/* tensor_safetensors_open, and a look at the digest: a file that has none, as those of other
+ * writers, is taken as it is.
  * Fails (false, *file NULL): tensor_safetensors_open's; contents that are not the digest's. */
 bool nn_checkpoint_open(const char *path, TensorSafetensors **file, TensorError *error);
 

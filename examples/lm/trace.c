@@ -546,7 +546,8 @@ static int64_t *read_list(const char *text, int64_t *count, TensorError *error) 
 
 /* One would take the other's place. */
 static bool check_names(const LmTraceOptions *o, TensorError *error) {
-    const char *const name[] = {"--out", "--png", "--csv"}, *const path[] = {o->svg, o->png, o->csv};
+    const char *const name[] = {"--out", "--png", "--csv"};
+    const char *const path[] = {o->svg, o->png, o->csv};
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < i; k++)
             if (path[i] && path[k] && strcmp(path[i], path[k]) == 0)

@@ -15,8 +15,8 @@ enum { EXAMPLE_REFUSED = 2, EXAMPLE_SIGNAL = 128 };
  * meant for the terminal. */
 void example_hold_streams(void);
 
-/* From here on Ctrl-C, SIGTERM and, unless it is ignored, SIGHUP do not end the program but set what
- * the pointer shows to their number, 0 before; a second one ends the program at once. */
+/* From here on Ctrl-C, SIGTERM and, unless it is ignored, SIGHUP do not end the program but set
+ * what the pointer shows to their number, 0 before; a second one ends the program at once. */
 const volatile sig_atomic_t *example_catch_stop(void);
 
 /* True where standard output is a terminal on which a line can be drawn over. */

@@ -183,7 +183,7 @@ refused 'bad/model.safetensors' generate --run bad
 rm -rf bad && cp -r run bad && truncate -s -100 bad/model.safetensors
 refused 'bad/model.safetensors' generate --run bad
 rm -rf bad && cp -r run bad
-printf 'U' | dd of=bad/model.safetensors bs=1 seek=20001 conv=notrunc 2>dd.err
+printf 'U' | dd of=bad/model.safetensors bs=1 seek=10001 conv=notrunc 2>dd.err
 refused 'bad/model.safetensors: is damaged' generate --run bad
 rm -rf bad && cp -r run bad
 printf 'U' | dd of=bad/checkpoint.safetensors bs=1 seek=20001 conv=notrunc 2>dd.err
