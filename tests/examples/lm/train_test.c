@@ -462,11 +462,18 @@ static char *numbers_in(const char *path, const char *name, char *bytes, size_t 
     return place;
 }
 
+/* A file that was changed by who knows the format: without the digest, which would tell. */
+static char *bytes_without_digest(const char *path, size_t *n) {
+    char *bytes = bytes_of(path, n), *key = memmem(bytes, *n, "\"digest\"", 8);
+    if (key) key[1] = 'D';
+    return bytes;
+}
+
 /* Every number of the tensor in turn is x: refused, if `which` has a bit for it. */
 static void refuses_number(Job *j, const char *name, const void *x, unsigned which) {
     size_t n, logged, now;
     int64_t count;
-    char old[8], *bytes = bytes_of(in("run", "checkpoint.safetensors"), &n);
+    char old[8], *bytes = bytes_without_digest(in("run", "checkpoint.safetensors"), &n);
     char *log = bytes_of(in("run", "log.csv"), &logged);
     char *place = numbers_in(in("run", "checkpoint.safetensors"), name, bytes, n, &count);
     for (int64_t i = 0; i < count; i++) {
@@ -474,7 +481,8 @@ static void refuses_number(Job *j, const char *name, const void *x, unsigned whi
         memcpy(old, place + 8 * i, 8);
         memcpy(place + 8 * i, x, 8);
         write_bytes(in("run", "checkpoint.safetensors"), bytes, n);
-        refused(j, "run", "");
+        refused(j, "run", "checkpoint.safetensors");
+        cr_assert(!strstr(j->error.message, "damaged"), "%s", j->error.message);
         char *after = bytes_of(in("run", "log.csv"), &now);
         cr_assert(now == logged && memcmp(after, log, now) == 0, "%s[%lld]", name, (long long)i);
         free(after);
@@ -505,45 +513,6 @@ Test(lm_train, a_checkpoint_with_numbers_that_cannot_be_is_refused_and_changes_n
     refuses_number(&j, "train.reals", &negative, no_negative);
     cr_assert_eq(job_train(&j, "run", true), LM_TRAIN_DONE, "%s", j.error.message);
     job_free(&j);
-}
-
-/* Number k of a tensor with 8 bytes an element becomes these bytes; the file is the checkpoint's,
- * bytes[0..n). */
-static void put_number(char *bytes, size_t n, const char *name, int64_t k, const void *number) {
-    TensorSafetensors *file;
-    Tensor x;
-    write_bytes(in("run", "checkpoint.safetensors"), bytes, n);
-    cr_assert(tensor_safetensors_open(in("run", "checkpoint.safetensors"), &file, NULL));
-    cr_assert(tensor_safetensors_get(file, name, &x, NULL));
-    size_t size = 8 * (size_t)tensor_numel(&x);
-    char *place = memmem(bytes, n, x.data, size), old[8];
-    cr_assert(place);
-    tensor_safetensors_close(file);
-    memcpy(old, place + 8 * k, 8);
-    memcpy(place + 8 * k, number, 8);
-    write_bytes(in("run", "checkpoint.safetensors"), bytes, n);
-    memcpy(place + 8 * k, old, 8);
-}
-
-Test(lm_train, a_checkpoint_whose_counts_would_overflow_is_refused) {
-    static const int64_t large = INT64_MAX;
-    static const double wrong[] = {-1, 1e300, INFINITY, NAN};
-    enum { COUNTS = 11, ROW_UPDATES = 7 }; /* of train.ints, in train.reals */
-    Job j;
-    size_t n;
-    cr_assert_eq(train("run", "{'epochs': 1}", false), LM_TRAIN_DONE);
-    char *bytes = bytes_of(in("run", "checkpoint.safetensors"), &n);
-    job_init(&j, "{'epochs': 2}", true, false);
-    for (int64_t k = 0; k < COUNTS; k++) {
-        put_number(bytes, n, "train.ints", k, &large);
-        refused(&j, "run", "train.ints");
-    }
-    for (int i = 0; i < 4; i++) {
-        put_number(bytes, n, "train.reals", ROW_UPDATES, &wrong[i]);
-        refused(&j, "run", "train.reals");
-    }
-    job_free(&j);
-    free(bytes);
 }
 
 /* ---- rates ---- */
