@@ -94,6 +94,10 @@ static bool enough_words(const ExampleOption *o, TensorError *error) {
     return tensor_error_set(error, "%s is missing; --help tells more", o->name);
 }
 
+static bool can_be_negated(const ExampleOption *o) {
+    return o->kind == EXAMPLE_OPTION_FLAG || o->kind == EXAMPLE_OPTION_OFF;
+}
+
 typedef struct {
     struct option list[2 * EXAMPLE_MAX_OPTIONS + 2];
     char negated[EXAMPLE_MAX_OPTIONS][NAME_SIZE];
@@ -108,7 +112,7 @@ static void name_options(const ExampleOption *table, Names *names) {
         *next++ = (struct option){table[i].name,
                                   table[i].value ? required_argument : no_argument, NULL,
                                   FIRST + i};
-        if (table[i].kind != EXAMPLE_OPTION_FLAG) continue;
+        if (!can_be_negated(&table[i])) continue;
         snprintf(names->negated[i], NAME_SIZE, "no-%s", table[i].name);
         *next++ = (struct option){names->negated[i], no_argument, NULL, FIRST_NO + i};
     }
@@ -134,7 +138,8 @@ ExampleOptionsStatus example_options_read(const ExampleOption *table, int argc, 
         else if (found == '?')
             ok = tensor_error_set(error, "unknown or ambiguous option %s; --help lists them", word);
         else if (found >= FIRST_NO)
-            *(bool *)table[found - FIRST_NO].variable = false;
+            *(bool *)table[found - FIRST_NO].variable =
+                table[found - FIRST_NO].kind == EXAMPLE_OPTION_OFF;
         else if (found != -1)
             ok = example_option_set(&table[found - FIRST], optarg, error);
         else if (!only_words && strcmp(word, "--") == 0)
@@ -153,18 +158,19 @@ static void write_default(const ExampleOption *o, FILE *out) {
     if (o->kind == EXAMPLE_OPTION_REAL) fprintf(out, " (default %g)", *(double *)o->variable);
     if (o->kind == EXAMPLE_OPTION_CHOICE)
         fprintf(out, " (default %s)", o->choices[*(int *)o->variable]);
-    if (o->kind == EXAMPLE_OPTION_FLAG && *(bool *)o->variable) fputs(" (default on)", out);
+    if (can_be_negated(o) && *(bool *)o->variable == (o->kind == EXAMPLE_OPTION_FLAG))
+        fputs(" (default on)", out);
 }
 
 void example_options_help(const ExampleOption *table, FILE *out) {
     for (const ExampleOption *o = table; o->name; o++) {
         char left[64];
         if (o->kind == EXAMPLE_OPTION_HEADING) {
-            fprintf(out, "%s:\n", o->help);
+            fprintf(out, "%s%s:\n", o == table ? "" : "\n", o->help);
             continue;
         }
         bool words = o->kind == EXAMPLE_OPTION_WORDS;
-        const char *dashes = words ? "" : o->kind == EXAMPLE_OPTION_FLAG ? "--[no-]" : "--";
+        const char *dashes = words ? "" : can_be_negated(o) ? "--[no-]" : "--";
         snprintf(left, sizeof left, "%s%s%s %s", dashes, o->name,
                  words && o->max > 1 ? "..." : "", o->value ? o->value : "");
         fprintf(out, "  %-24s", left);

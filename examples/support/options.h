@@ -21,7 +21,7 @@ typedef enum {
     EXAMPLE_OPTION_REAL,   /* double, min..max, finite */
     EXAMPLE_OPTION_CHOICE, /* int, an index of choices */
     EXAMPLE_OPTION_ON,     /* bool: the option makes it true */
-    EXAMPLE_OPTION_OFF,    /* bool: the option makes it false */
+    EXAMPLE_OPTION_OFF,    /* bool: --NAME makes it false, --no-NAME true */
     EXAMPLE_OPTION_FLAG,   /* bool: --NAME makes it true, --no-NAME false */
     EXAMPLE_OPTION_HEADING, /* no option: `help` stands above those that follow */
     EXAMPLE_OPTION_WORDS,  /* ExampleWords: min..max words; at most one entry of a table */

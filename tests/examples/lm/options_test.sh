@@ -41,6 +41,7 @@ has tied false --preset awd --no-tied
 has tied true --tied --no-tied --tied
 has fixed-offset true --fixed-offset
 has fixed-offset true --preset rnnlm
+has fixed-offset false --preset rnnlm --no-fixed-offset
 has data '"ptb"' --preset rnnlm
 has data null --preset rnnlm --text a.txt
 has text '"a.txt"' --preset rnnlm --text a.txt
